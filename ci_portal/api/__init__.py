@@ -1,0 +1,1 @@
+"""What all four APIs share: columns, the legacy time format, problem details, pagination, strict filters."""

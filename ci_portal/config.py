@@ -1,0 +1,282 @@
+"""The portal's typed configuration, and the only reader of the environment and of `conf/`.
+
+Precedence (SPEC section 8): environment > secret files > `conf/configure_server.json` > defaults. Environment names are
+`CI_PORTAL_<SECTION>__<KEY>`; a secret file has the same name and lies in the directory that `CI_PORTAL_SECRETS_DIR` names.
+A key that is not in this model is refused wherever it stands, so that a typing error is an error and not a silent default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+PREFIX = "CI_PORTAL_"
+#: Names with the prefix that say where to look, rather than being a key themselves.
+LOCATIONS = ("CI_PORTAL_CONFIG_FILE", "CI_PORTAL_SECRETS_DIR", "CI_PORTAL_DEVELOPMENT")
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names each key and what to do."""
+
+
+class Section(BaseModel):
+    """One section: unknown keys are refused, values can't change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Database(Section):
+    """Where rows are kept: SQLite in a file, or MySQL/MariaDB through PyMySQL."""
+
+    engine: Literal["sqlite", "mysql"] = "sqlite"
+    name: str = "var/portal.sqlite3"
+    host: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 3306
+    user: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class Secrets(Section):
+    """Keys: the first of `keys` encrypts, all decrypt; `django_key` signs sessions."""
+
+    keys: list[SecretStr] = []
+    django_key: SecretStr = SecretStr("")
+
+    @field_validator("keys")
+    @classmethod
+    def keys_are_fernet_keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        """Refuse what Fernet can't use, without repeating the key."""
+        for number, key in enumerate(keys, 1):
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError:
+                raise ValueError(
+                    f"key {number} is not a Fernet key (32 bytes, url-safe base64); make one with: manage.py make_key"
+                ) from None
+        return keys
+
+
+class Build(Section):
+    """How images are built."""
+
+    backend: Literal["local", "kubernetes"] = "local"
+    builder: Literal["buildkit", "buildah"] = "buildkit"
+    builder_image: str = ""
+    clone_image: str = ""
+    timeout_seconds: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
+    max_running: Annotated[int, Field(ge=0, description="0: no limit of the portal's own")] = 4
+    cache: bool = False
+
+
+class Kubernetes(Section):
+    """Which cluster, and what every build Job carries."""
+
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = "ci-portal-builds"
+    queue: str = ""
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+    pod_annotations: dict[str, str] = {}
+    resources: dict[str, dict[str, str]] = {}
+    ttl_seconds: Annotated[int, Field(ge=60)] = 86400
+
+
+class Registry(Section):
+    """Where images go when a repository names none."""
+
+    address: str = ""
+    repository: str = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    insecure: bool = False
+
+
+class Git(Section):
+    """Which git remotes may be asked, and whom to trust there."""
+
+    base_url: str = ""
+    allowed_hosts: list[str] = []
+    #: true, false, or the networks (CIDR) that may be reached besides public ones.
+    allow_private_networks: bool | list[str] = False
+    ca_bundle: str = ""
+    known_hosts: str = ""
+
+    @field_validator("allow_private_networks")
+    @classmethod
+    def networks_are_cidr(cls, value: bool | list[str]) -> bool | list[str]:
+        """Refuse what is not a network."""
+        for network in value if isinstance(value, list) else []:
+            ipaddress.ip_network(network)
+        return value
+
+
+class Portal(Section):
+    """How the portal itself is reached and speaks."""
+
+    allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
+    base_url: str = ""
+    time_zone: str = "UTC"
+    language: Literal["en", "zh-hans"] = "en"
+
+
+class Auth(Section):
+    """Who may use it: `required` (log in or send a token) or `open` (everyone may do everything)."""
+
+    mode: Literal["required", "open"] = "required"
+
+
+class Output(Section):
+    """Where finished output is kept, and for how long (0: for ever)."""
+
+    retention_days: Annotated[int, Field(ge=0)] = 0
+    #: A folder, or {"backend": "dotted.path.Storage", "options": {...}} as in Django's STORAGES.
+    storage: str | dict[str, Any] = "var/output"
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    development: bool = False
+    database: Database = Database()
+    secrets: Secrets = Secrets()
+    build: Build = Build()
+    kubernetes: Kubernetes = Kubernetes()
+    registry: Registry = Registry()
+    git: Git = Git()
+    portal: Portal = Portal()
+    auth: Auth = Auth()
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def secrets_are_there(self) -> Config:
+        """Production won't start without its keys."""
+        if not self.secrets.keys or not self.secrets.django_key.get_secret_value():
+            raise ValueError(
+                "secrets.keys and secrets.django_key must be set (CI_PORTAL_SECRETS__KEYS, CI_PORTAL_SECRETS__DJANGO_KEY);"
+                " `manage.py make_key` prints new ones, and `make run` makes them for development"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def kubernetes_has_a_registry(self) -> Config:
+        """Only the local backend can leave an image on disk."""
+        if self.build.backend == "kubernetes" and not self.registry.address:
+            raise ValueError("registry.address must be set when build.backend is kubernetes: a Job pushes what it builds")
+        return self
+
+    def public(self) -> dict[str, Any]:
+        """Return the effective configuration as JSON types, each secret shown as set or not set."""
+        return _without_secrets(self.model_dump())
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return "(set)" if value.get_secret_value() else "(not set)"
+    if isinstance(value, dict):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def _parse(section: str, key: str, text: str) -> Any:
+    """Read one environment value or secret file: JSON for lists, objects, numbers and booleans, else the text itself."""
+    model = Config.model_fields[section].annotation
+    field = model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
+    if field is None or field.annotation in (str, SecretStr):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        if field.annotation in (list[str], list[SecretStr]):
+            return [item.strip() for item in text.split(",") if item.strip()]
+        return text
+
+
+def _put(tree: dict[str, Any], name: str, text: str) -> None:
+    """Put the value of CI_PORTAL_<SECTION>__<KEY> in its place."""
+    section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+    if section not in Config.model_fields or section == "development" or not key:
+        raise ConfigError(f"{name} is not a configuration key; names are CI_PORTAL_<SECTION>__<KEY>, see docs/configuration.md")
+    tree.setdefault(section, {})[key] = _parse(section, key, text)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for section, keys in over.items():
+        merged[section] = {**merged.get(section, {}), **keys}
+    return merged
+
+
+def _from_file(path: Path, named: bool) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise ConfigError(f"{path}: no such file (CI_PORTAL_CONFIG_FILE names it)") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(tree, dict) or not all(isinstance(keys, dict) for keys in tree.values()):
+        raise ConfigError(f'{path}: must hold an object of sections, like {{"git": {{"base_url": "…"}}}}')
+    return tree
+
+
+def _development_defaults() -> dict[str, Any]:
+    """What `make run` uses where nothing else is configured: keys made once in var/, open on loopback."""
+    path = BASE_DIR / "var" / "keys.json"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        keys = {"keys": [Fernet.generate_key().decode()], "django_key": Fernet.generate_key().decode()}
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps(keys), encoding="utf-8")
+        try:
+            os.link(partial, path)  # whoever is first wins; nobody ever reads half a file
+        except FileExistsError:
+            pass
+        partial.unlink()
+    return {
+        "secrets": json.loads(path.read_text(encoding="utf-8")),
+        "auth": {"mode": "open"},
+        "git": {"allow_private_networks": ["127.0.0.0/8", "::1/128"]},
+    }
+
+
+def load(environ: dict[str, str] | None = None) -> Config:
+    """Read the configuration from all its places.
+
+    Raises ConfigError with one line for each key that is unknown or wrong; no value of a secret is repeated in it.
+    """
+    env = dict(os.environ if environ is None else environ)
+    development = env.get("CI_PORTAL_DEVELOPMENT", "") == "1"
+    named = env.get("CI_PORTAL_CONFIG_FILE", "")
+    tree = _development_defaults() if development else {}
+    tree = _merge(tree, _from_file(Path(named) if named else BASE_DIR / "conf" / "configure_server.json", bool(named)))
+    files: dict[str, Any] = {}
+    folder = env.get("CI_PORTAL_SECRETS_DIR", "")
+    if folder:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"CI_PORTAL_SECRETS_DIR: {folder} is not a directory")
+        for path in sorted(Path(folder).glob(f"{PREFIX}*")):
+            _put(files, path.name, path.read_text(encoding="utf-8").rstrip("\n"))
+    values: dict[str, Any] = {}
+    for name in sorted(env):
+        if name.startswith(PREFIX) and name not in LOCATIONS:
+            _put(values, name, env[name])
+    tree = _merge(_merge(tree, files), values)
+    try:
+        return Config.model_validate({**tree, "development": development})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}" for item in error.errors(include_input=False)
+        ]
+        raise ConfigError("; ".join(lines)) from None

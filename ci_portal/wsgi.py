@@ -1,0 +1,8 @@
+"""The WSGI application that uWSGI serves (`uwsgi.ini`)."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ci_portal.settings")
+application = get_wsgi_application()

@@ -1,0 +1,1 @@
+"""Where runs execute. `base` says what a backend is; nothing here imports Django or the portal's apps."""

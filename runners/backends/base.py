@@ -1,0 +1,109 @@
+"""What a backend is: the protocol, what it tells about a run, and the errors it may raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from runners.build import BuildSecrets, BuildSpec
+
+
+class BackendError(Exception):
+    """Base of what a backend raises; the message is a sentence for a person."""
+
+
+class Unreachable(BackendError):
+    """The backend can't be asked now (no connection, time-out, 429, 5xx): safe to try again later."""
+
+
+class Refused(BackendError):
+    """The backend won't run this build (forbidden, invalid, quota): trying again changes nothing."""
+
+
+class StreamBroken(BackendError):
+    """A stream of output ended before its container did: read on from the last cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """One container (or local step) of a run."""
+
+    name: str  # clone, build, push
+    started_at: datetime | None = None  # UTC
+    finished_at: datetime | None = None  # UTC; set: it has terminated
+    exit_code: int | None = None
+    reason: str = ""  # as the backend says it: OOMKilled, Error, Completed, ImagePullBackOff, …
+    #: What the container reported when it ended: {"commit"?, "digest"?, "error"?, "bytes", "cksum"}; {} where it could not.
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a backend knows of one run now."""
+
+    run_uid: str
+    exists: bool = True  # False: the backend has no trace of it (any more)
+    finished: bool = False  # nothing of it runs any more and nothing will
+    containers: tuple[ContainerState, ...] = ()  # in the order they run
+    #: Why it can't go on or did not end well, one sentence with what to do; "" where all is well.
+    problem: str = ""
+    fatal: bool = False  # the problem won't go away by waiting: settle the run as failed now
+    disrupted: bool = False  # the cluster ended it (eviction, node loss, preemption), not the build
+    waiting: str = ""  # why it has not started, for people: "no node has room: …", "queued by Kueue"
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When its first container started, UTC."""
+        return min((c.started_at for c in self.containers if c.started_at), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive raw bytes of one container's output, and where to go on after them."""
+
+    data: bytes
+    cursor: str  # at most 300 characters, opaque to everyone but the backend
+    printed_at: datetime | None = None  # UTC, of the first byte
+    missing: int | None = None  # set: bytes are known to be missing before `data` (0: how many is not known)
+
+
+class Backend(Protocol):
+    """Where runs execute. All methods may be called from several threads and are safe to repeat."""
+
+    name: str
+    launches_in_request: bool  # False: only the watcher may launch (it owns the processes)
+
+    def launch(self, spec: BuildSpec, secrets: BuildSecrets) -> None:
+        """Start the build, or adopt it where it was started before (same run_uid). Raises Unreachable or Refused."""
+
+    def check(self, spec: BuildSpec, secrets: BuildSecrets) -> list[str]:
+        """Ask whether `launch` would be accepted, changing nothing; returns warnings. Raises Unreachable or Refused."""
+
+    def manifest(self, spec: BuildSpec) -> list[dict[str, Any]]:
+        """What `launch` would create, secrets as references with a Secret to fill in."""
+
+    def changes(self, timeout: float) -> set[str] | None:
+        """Wait up to `timeout` seconds for news; the run_uids that changed, None: start over and look at every run."""
+
+    def state(self, spec: BuildSpec) -> RunState:
+        """What is known of the run, from memory where possible. Raises Unreachable while nothing can be known."""
+
+    def stream(self, spec: BuildSpec, container: str, cursor: str) -> Iterator[Piece]:
+        """Follow a container's output from `cursor` ("" is the first byte) until it has ended and all of it was read.
+
+        Raises StreamBroken when it was cut before that, Unreachable when it can't be had now.
+        """
+
+    def delete(self, spec: BuildSpec) -> None:
+        """End the run and remove all of it. Nothing to remove is no error. Raises Unreachable or Refused."""
+
+    def certificate(self, ca_secret: str) -> str:
+        """The PEM certificates that `ca_secret` names, for the portal's own connections; "" where it may not read them.
+
+        Raises Refused where there is no such certificate, Unreachable while it can't be asked for.
+        """
+
+    def close(self) -> None:
+        """Stop following, end threads; running builds go on."""

@@ -1,0 +1,172 @@
+"""Runs (table `runner`): one attempt of an event, one Kubernetes Job or local build."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from ci_portal.api.columns import TextColumn
+from events.models import Event
+from logs.models import Log
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Named reads."""
+
+    def active(self) -> RunQuerySet:
+        """Runs that the portal itself follows and that have no outcome yet."""
+        return self.filter(managed=True, status__in=Run.ACTIVE)
+
+    def waiting(self) -> RunQuerySet:
+        """Runs to launch, the oldest first."""
+        return self.filter(managed=True, status=Run.WAITING).order_by("id")
+
+    def on_backend(self) -> RunQuerySet:
+        """Runs that take one of the MAX_RUNNING places."""
+        return self.filter(managed=True, status__in=(Run.LAUNCHING, Run.RUNNING))
+
+
+def new_uid() -> str:
+    """A run's identity outside the database (label of its Job, folder of its local build): 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+class Run(models.Model):
+    """One attempt of an event. Statuses move only by the guarded transitions below, together with the event's."""
+
+    WAITING, LAUNCHING, RUNNING = "waiting", "launching", "running"
+    SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+    ACTIVE = (WAITING, LAUNCHING, RUNNING)
+    FINAL = (SUCCEEDED, FAILED, CANCELLED)
+    EVENT_STATUS = {SUCCEEDED: Event.SUCCEEDED, FAILED: Event.FAILED, CANCELLED: Event.CANCELLED}
+
+    name = TextColumn(max_length=100)
+    status = TextColumn(max_length=10)
+    type = TextColumn(max_length=50)
+    registory_add = TextColumn(max_length=150, db_column="REGISTORY_ADD")
+    registry_name = TextColumn(max_length=150, db_column="REGISTRY_NAME")
+    registry_pass = TextColumn(max_length=150, db_column="REGISTRY_PASS")  # always "" now: see repos.credentials
+    image_repo = TextColumn(max_length=150, db_column="IMAGE_REPO")
+    image_name = TextColumn(max_length=150, db_column="IMAGE_NAME")
+    image_tag = TextColumn(max_length=150, db_column="IMAGE_TAG")
+    repo_path = TextColumn(max_length=200, db_column="REPO_PATH")  # the git URL; widened from 150 to gitstat.repo's length
+    repo_dockerfile = TextColumn(max_length=150, db_column="REPO_DOCKERFILE")
+    build_path = TextColumn(max_length=150, db_column="BUILD_PATH")
+    desc = TextColumn(max_length=200)
+    ctime = models.DateTimeField(auto_now_add=True, null=True)
+
+    # New columns; each has a database default, so that other tools' INSERTs into this table go on working.
+    managed = models.BooleanField(default=False, db_default=False)
+    event = models.ForeignKey(Event, null=True, blank=True, on_delete=models.CASCADE, db_constraint=False, related_name="runs")
+    uid = models.CharField(max_length=32, null=True, blank=True, unique=True)
+    attempt = models.PositiveIntegerField(default=1, db_default=1)
+    backend = models.CharField(max_length=20, blank=True, default="", db_default="")
+    builder = models.CharField(max_length=20, blank=True, default="", db_default="")
+    ref = models.CharField(max_length=255, blank=True, default="", db_default="")
+    commit = models.CharField(max_length=64, blank=True, default="", db_default="")
+    ca_secret = models.CharField(max_length=150, blank=True, default="", db_default="")
+    digest = models.CharField(max_length=100, blank=True, default="", db_default="")
+    reason = models.CharField(max_length=500, blank=True, default="", db_default="")
+    phases = models.JSONField(null=True, blank=True)  # {"clone": {"started": ISO 8601, "finished": …}, …} as containers told
+    claimed_by = models.CharField(max_length=100, blank=True, default="", db_default="")
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    epoch = models.PositiveIntegerField(default=0, db_default=0)  # rises with each claim; fences who lost theirs
+    launched_at = models.DateTimeField(null=True, blank=True)  # the backend has it
+    started_at = models.DateTimeField(null=True, blank=True)  # its first container runs
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        db_table = "runner"
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["status"], name="runner_status"), models.Index(fields=["ctime"], name="runner_ctime")]
+
+    def __str__(self) -> str:
+        return self.name or f"run {self.pk}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether an outcome is still to come."""
+        return self.managed and self.status in self.ACTIVE
+
+    @property
+    def image(self) -> str:
+        """The image's name without its tag, as a pull would spell it."""
+        return "/".join(part for part in (self.registory_add, self.image_repo, self.image_name) if part)
+
+    # Transitions. Each is one guarded UPDATE in a transaction with its event's and a line of history; it returns whether it
+    # was this caller's to make. A second actor finds the guard false and does no harm.
+
+    def _move(self, to: str, since: tuple[str, ...], event_status: str, msg: str, event: dict[str, Any], **columns: Any) -> bool:
+        with transaction.atomic():
+            guard = Run.objects.filter(pk=self.pk, managed=True, status__in=since)
+            if not guard.update(status=to, **columns):
+                return False
+            Event.objects.filter(pk=self.event_id).update(status=event_status, **event)
+            assert self.event is not None  # a managed run always has one
+            Log.objects.record(msg, repo_name=self.event.repo, event=self.event, run=self)
+        self.refresh_from_db()
+        self.event.refresh_from_db()
+        return True
+
+    def claim_launch(self, who: str, until: datetime) -> bool:
+        """waiting → launching, held by `who` until then. Also takes over a launch whose holder's time ran out."""
+        now = timezone.now()
+        free = models.Q(status=Run.WAITING) | models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=now)
+        claimed = Run.objects.filter(free, pk=self.pk, managed=True).update(
+            status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=models.F("epoch") + 1
+        )
+        if claimed:
+            self.refresh_from_db()
+        return bool(claimed)
+
+    def launched(self) -> bool:
+        """launching: the backend has it now."""
+        assert self.event is not None
+        msg = f"run {self.name} launched as a {self.backend} build"
+        return self._move(
+            Run.LAUNCHING,
+            (Run.LAUNCHING,),
+            Event.WAITING,
+            msg,
+            {"job": self.name, "reason": ""},
+            launched_at=timezone.now(),
+            reason="",
+        )
+
+    def postponed(self, reason: str) -> bool:
+        """launching → waiting, with the reason; the watcher launches it later."""
+        with transaction.atomic():
+            back = Run.objects.filter(pk=self.pk, managed=True, status=Run.LAUNCHING, launched_at=None)
+            if not back.update(status=Run.WAITING, reason=reason[:500], claimed_by="", claimed_until=None):
+                return False
+            Event.objects.filter(pk=self.event_id).update(reason=reason[:500])
+            if reason[:500] != self.reason:  # said once, not at every try
+                assert self.event is not None
+                Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
+        self.refresh_from_db()
+        return True
+
+    def running(self, started_at: datetime) -> bool:
+        """launching → running: its first container runs since then (UTC)."""
+        msg = f"run {self.name} started"
+        return self._move(Run.RUNNING, (Run.LAUNCHING,), Event.RUNNING, msg, {"reason": ""}, started_at=started_at, reason="")
+
+    def finish(self, status: str, *, reason: str = "", digest: str = "", phases: dict[str, Any] | None = None) -> bool:
+        """Any active state → succeeded, failed or cancelled, run and event together. `succeeded` needs a digest (SPEC section 3)."""
+        if status == Run.SUCCEEDED and not digest:
+            raise ValueError("a run can't succeed without the digest of its image")
+        now, reason = timezone.now(), reason[:500]
+        if status == Run.SUCCEEDED:
+            msg = f"run {self.name} succeeded: commit {self.commit} is {self.image}:{self.image_tag}@{digest}"
+        else:
+            msg = f"run {self.name} {status}: {reason}"
+        event = {"digest": digest, "reason": reason, "finished_at": now, "active_key": None}
+        return self._move(
+            status, Run.ACTIVE, Run.EVENT_STATUS[status], msg, event, digest=digest, reason=reason, finished_at=now, phases=phases
+        )
