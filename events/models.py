@@ -83,6 +83,7 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=64, unique=True)  # SHA-256 of the header's value and of who sent it
     request = models.CharField(max_length=64)  # keyed hash of the body: the same key with another body is an error
     event = models.ForeignKey(Event, on_delete=models.CASCADE, db_constraint=False, related_name="idempotency_keys")
+    status = models.PositiveSmallIntegerField()  # the HTTP status that was answered
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -139,16 +139,25 @@ class Run(models.Model):
             reason="",
         )
 
+    def wait_for(self, reason: str) -> None:
+        """Note why the run still waits or has not started; said once in its history, not at every look."""
+        reason = reason[:500]
+        if reason == self.reason:
+            return
+        with transaction.atomic():
+            if Run.objects.filter(pk=self.pk, managed=True, status__in=(Run.WAITING, Run.LAUNCHING)).update(reason=reason):
+                Event.objects.filter(pk=self.event_id).update(reason=reason)
+                if reason and self.event is not None:
+                    Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
+        self.refresh_from_db()
+
     def postponed(self, reason: str) -> bool:
         """launching → waiting, with the reason; the watcher launches it later."""
         with transaction.atomic():
             back = Run.objects.filter(pk=self.pk, managed=True, status=Run.LAUNCHING, launched_at=None)
-            if not back.update(status=Run.WAITING, reason=reason[:500], claimed_by="", claimed_until=None):
+            if not back.update(status=Run.WAITING, claimed_by="", claimed_until=None):
                 return False
-            Event.objects.filter(pk=self.event_id).update(reason=reason[:500])
-            if reason[:500] != self.reason:  # said once, not at every try
-                assert self.event is not None
-                Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
+            self.wait_for(reason)
         self.refresh_from_db()
         return True
 
@@ -158,7 +167,10 @@ class Run(models.Model):
         return self._move(Run.RUNNING, (Run.LAUNCHING,), Event.RUNNING, msg, {"reason": ""}, started_at=started_at, reason="")
 
     def finish(self, status: str, *, reason: str = "", digest: str = "", phases: dict[str, Any] | None = None) -> bool:
-        """Any active state → succeeded, failed or cancelled, run and event together. `succeeded` needs a digest (SPEC section 3)."""
+        """Any active state → succeeded, failed or cancelled, run and event together.
+
+        `succeeded` needs a digest: no digest, no success (SPEC section 3).
+        """
         if status == Run.SUCCEEDED and not digest:
             raise ValueError("a run can't succeed without the digest of its image")
         now, reason = timezone.now(), reason[:500]
@@ -170,3 +182,20 @@ class Run(models.Model):
         return self._move(
             status, Run.ACTIVE, Run.EVENT_STATUS[status], msg, event, digest=digest, reason=reason, finished_at=now, phases=phases
         )
+
+
+class LaunchGate(models.Model):
+    """One row that is locked while a launch is counted against MAX_RUNNING, so that two can't take the last place."""
+
+    class Meta:
+        db_table = "launch_gate"
+
+    def __str__(self) -> str:
+        return "the gate"
+
+    @classmethod
+    def lock(cls) -> None:
+        """Wait for the gate and keep it until the surrounding transaction ends."""
+        if not cls.objects.select_for_update().filter(pk=1).exists():
+            cls.objects.get_or_create(pk=1)
+            cls.objects.select_for_update().get(pk=1)

@@ -1,0 +1,57 @@
+"""The backend that the configuration chooses."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from ci_portal.config import BASE_DIR, Config
+from runners.backends.base import Backend
+from runners.build import JobSettings
+
+#: Images that hold git, a shell and the builder: https://hub.docker.com/r/moby/buildkit, https://quay.io/repository/buildah/stable
+BUILDER_IMAGES = {"buildkit": "docker.io/moby/buildkit:rootless", "buildah": "quay.io/buildah/stable:latest"}
+
+
+def job_settings(config: Config) -> JobSettings:
+    """What the operator decided for every Job."""
+    build, cluster = config.build, config.kubernetes
+    return JobSettings(
+        namespace=cluster.namespace,
+        builder_image=build.builder_image or BUILDER_IMAGES[build.builder],
+        clone_image=build.clone_image or (build.builder_image or BUILDER_IMAGES["buildkit"]),
+        queue=cluster.queue,
+        node_selector=cluster.node_selector,
+        tolerations=cluster.tolerations,
+        pod_annotations=cluster.pod_annotations,
+        resources=cluster.resources,
+        ttl_seconds=cluster.ttl_seconds,
+    )
+
+
+def _read_bundle(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8") if path else ""
+
+
+@lru_cache(maxsize=2)
+def _backend(name: str, config_json: str) -> Backend:
+    config: Config = settings.PORTAL
+    if name == "kubernetes":
+        from runners.backends.kubernetes import KubernetesBackend
+
+        return KubernetesBackend(job_settings(config), kubeconfig=config.kubernetes.kubeconfig, context=config.kubernetes.context)
+    from runners.backends.local import LocalBackend
+
+    return LocalBackend(work=BASE_DIR / "var" / "builds", certificates=BASE_DIR / "conf" / "ca")
+
+
+def backend_named(name: str) -> Backend:
+    """The one backend object of this process with that name; a run names its own, a new run gets the configured one."""
+    return _backend(name, settings.PORTAL.model_dump_json())
+
+
+def configured_backend() -> Backend:
+    """Where new runs go."""
+    return backend_named(settings.PORTAL.build.backend)

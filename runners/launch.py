@@ -1,0 +1,60 @@
+"""Claim a waiting run and hand its build to the backend."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from repos.credentials import CredentialUnreadable, mark_used
+from runners.backend import backend_named
+from runners.backends.base import Refused, Unreachable
+from runners.describe import build_spec, secrets_of
+from runners.models import LaunchGate, Run
+
+logger = logging.getLogger(__name__)
+
+#: How long a launch may take before another process may take it over; launching twice is harmless, so this is short.
+LAUNCH_SECONDS = 60
+
+
+def _claim(run: Run, who: str) -> bool:
+    """Claim the run if MAX_RUNNING leaves room for it, counting those that wait longer; else note why it waits."""
+    limit = settings.PORTAL.build.max_running
+    until = timezone.now() + timedelta(seconds=LAUNCH_SECONDS)
+    if not limit:
+        return run.claim_launch(who, until)
+    with transaction.atomic():
+        LaunchGate.lock()
+        ahead = Run.objects.on_backend().exclude(pk=run.pk).count() + Run.objects.waiting().filter(pk__lt=run.pk).count()
+        if ahead < limit:
+            return run.claim_launch(who, until)
+        run.wait_for(f"{limit} builds run at once (build.max_running): it starts as soon as one of them ends")
+        return False
+
+
+def launch(run: Run, who: str) -> Run:
+    """Launch a waiting run if there is room for it; returns it in the state it is in now.
+
+    Not launched for want of room or of a reachable backend, it waits with its reason. Refused by the backend, or with credentials
+    that can't be decrypted, it and its event end as failed. Nothing is raised for any of these.
+    """
+    if not _claim(run, who):
+        run.refresh_from_db()
+        return run
+    backend = backend_named(run.backend)
+    spec = build_spec(run)
+    try:
+        backend.launch(spec, secrets_of(run, spec))
+    except Unreachable as error:
+        run.postponed(str(error))
+    except (Refused, CredentialUnreadable) as error:
+        run.finish(Run.FAILED, reason=str(error))
+    else:
+        run.launched()
+        if run.event and run.event.repository:
+            mark_used(run.event.repository)
+    return run
