@@ -1,0 +1,1 @@
+"""Checks of repositories: their commit, image tag and outcome."""

@@ -1,0 +1,1 @@
+"""Registered repositories and their credentials."""

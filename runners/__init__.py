@@ -1,0 +1,1 @@
+"""Runs: launching, following and settling builds."""

@@ -16,7 +16,8 @@ from runners.registry import Registry
 def build_spec(run: Run) -> BuildSpec:
     """Describe the run's build; it follows from the row and the configuration alone."""
     config = settings.PORTAL
-    assert run.event is not None and run.uid is not None  # every managed run has both
+    assert run.event is not None
+    assert run.uid is not None
     return BuildSpec(
         run_id=run.pk,
         run_uid=run.uid,
