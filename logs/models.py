@@ -84,11 +84,15 @@ class Output(models.Model):
     outcome = models.CharField(max_length=10, default="")  # the run's final status, for those who follow the stream
     verdict = models.CharField(max_length=10, default="")  # VERIFIED, GAP or UNPROVEN once closed
     verdict_detail = models.CharField(max_length=300, default="")
-    archive = models.CharField(max_length=200, default="")  # name in Django's default storage; "" while in chunks
+    writes = models.BigIntegerField(default=0)  # rises with each commit of a recorder; fences a stale one
+    dropped = models.BigIntegerField(default=0)  # masked bytes beyond the limit: counted and cksummed, not stored
+    archive = models.CharField(max_length=200, default="")  # name in Django's default storage of the archive, or of one being made
+    archived_at = models.DateTimeField(null=True)  # the archive holds the bytes now, the chunks are gone
     frames = models.JSONField(default=list)  # of the archive: [offset in output, offset in file] of each compressed member
 
     class Meta:
         db_table = "output"
+        indexes = [models.Index(fields=["archived_at", "closed_at"], name="output_archived")]
 
     def __str__(self) -> str:
         return f"output of run {self.run_id}"
@@ -102,6 +106,7 @@ class OutputStream(models.Model):
     container = models.CharField(max_length=63)
     start = models.BigIntegerField(default=0)  # offset in the output of this container's first byte
     cursor = models.CharField(max_length=300, default="")  # where to go on reading, in the backend's own words
+    ahead = models.BigIntegerField(default=0)  # masked bytes that the output has beyond what the cursor says
     raw_bytes = models.BigIntegerField(default=0)  # bytes as printed, before masking
     crc = models.BigIntegerField(default=0)  # running state of POSIX cksum over those bytes
     ended = models.BooleanField(default=False)  # the container has terminated and its stream was read to the end
@@ -121,6 +126,7 @@ class OutputStream(models.Model):
 class OutputChunk(models.Model):
     """Consecutive bytes of an output. The unique key fences a stale writer: two can't both append at one offset."""
 
+    id = models.BigAutoField(primary_key=True)
     output = models.ForeignKey(Output, on_delete=models.CASCADE, related_name="chunks")
     start = models.BigIntegerField()
     data = models.BinaryField()
