@@ -107,8 +107,8 @@ class Registry:
         path = f"/v2/{self._repository(repository)}/manifests/{digest}"
         answer = self._ask("HEAD", path, repository, "pull")
         told = answer.headers.get("Docker-Content-Digest", "")
-        if answer.status == 405 or (answer.status == 200 and not told):
-            # Neither HEAD nor the header is certain on every registry; the bytes themselves prove as much.
+        if answer.status in (400, 405) or (answer.status == 200 and not told):
+            # Neither HEAD nor the header is certain on every registry; the bytes themselves prove as much, or tell the fault.
             answer = self._ask("GET", path, repository, "pull", limit=MANIFEST_BYTES)
             told = f"{digest.partition(':')[0]}:{hashlib.new(digest.partition(':')[0], answer.body).hexdigest()}"
         if answer.status == 404:
@@ -125,8 +125,9 @@ class Registry:
         place = urllib.parse.urljoin(self._base, answer.headers.get("Location", ""))
         if not place.startswith(f"{self._base}/"):
             return  # the login must not go elsewhere; a registry drops unused uploads by itself
-        with contextlib.suppress(RegistryError):  # the push was allowed, which is what was asked
-            self._ask("DELETE", place, repository, "pull,push")
+        # A login that may push may not always delete; what was asked is answered all the same.
+        with contextlib.suppress(RegistryError):
+            self._ask("DELETE", place, repository, "pull,push,delete")
 
     # From here on: one request, its login, and its errors in words.
 
@@ -146,13 +147,14 @@ class Registry:
         """Send one request, logging in when the registry asks for it."""
         scope = f"repository:{self._repository(repository)}:{actions}"
         url = urllib.parse.urljoin(self._base, path)
-        login = self._logins.get(scope, "")
+        login = self._logins.get(scope) or self._logins.get("basic", "")
         answer = self._send(method, url, login, limit)
         if answer.status == 401:
-            login = self._logins[scope] = self._log_in(answer, scope)
+            login = self._log_in(answer, scope)
+            self._logins[scope if login.startswith("Bearer ") else "basic"] = login
             answer = self._send(method, url, login, limit)
         if answer.status in (401, 403):
-            self._logins.pop(scope, None)
+            self._logins.clear()
             raise self._refusal(answer, repository, actions, bearer=login.startswith("Bearer "))
         if answer.status == 429 or answer.status >= 500:
             raise RegistryUnreachable(f"{self.address} answers {answer.status}: it is busy or out of order", "registry_unreachable")

@@ -85,7 +85,7 @@ class RegistryServer:
     def uploads(self, repository: str) -> list[str]:
         """Upload sessions that are open, as the registry keeps them on disk."""
         folder = self.folder / "data/docker/registry/v2/repositories" / repository / "_uploads"
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return sorted(path.parent.name for path in folder.glob("*/startedat"))
 
 
 def _digest(data: bytes) -> str:
@@ -167,7 +167,7 @@ class TokenServer:
 
     service, issuer = "tests.registry", "tests.issuer"
 
-    def __init__(self, authority: Authority, login: tuple[str, str], allowed: tuple[str, ...] = ("pull", "push")) -> None:
+    def __init__(self, authority: Authority, login: tuple[str, str], allowed: tuple[str, ...] = ("pull", "push", "delete")) -> None:
         self.authority, self.login, self.allowed = authority, login, allowed
         self.asked: list[tuple[str, bool]] = []
         self.folder = Path(tempfile.mkdtemp(prefix="ci-portal-tokens-"))
@@ -246,7 +246,7 @@ def _base64url(data: bytes) -> str:
 
 @contextmanager
 def run_token_registry(
-    authority: Authority, allowed: tuple[str, ...] = ("pull", "push")
+    authority: Authority, allowed: tuple[str, ...] = ("pull", "push", "delete")
 ) -> Iterator[tuple[RegistryServer, TokenServer]]:
     """Run a TLS registry that asks for Bearer tokens, and the token server that gives them for USERNAME and PASSWORD."""
     tokens = TokenServer(authority, (USERNAME, PASSWORD), allowed)
