@@ -22,6 +22,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _PATH = re.compile(r"[A-Za-z0-9._~+,=:@%/()!&-]+")
 _SCP = re.compile(r"([^/@:]+)@([^/@:]+):([^:].*)")
+_PASSWORD_CUT = re.compile(r"[^:\[]*:(?![0-9]*$)")
 _ACCEPTED = "Use https://host/path or ssh://git@host/path (also written git@host:path)."
 
 
@@ -53,7 +54,7 @@ def split(url: str) -> SplitUrl:
     scheme = _SCHEME.match(url)
     if not scheme:
         return SplitUrl(url)
-    end = _authority_end(url, scheme.end())
+    end = _credential_aware_end(url, scheme.end())
     userinfo, _, place = url[scheme.end() : end].rpartition("@")
     username, _, password = userinfo.partition(":")
     name = scheme[1].lower()
@@ -82,7 +83,7 @@ def parts(url: str) -> Parts:
     if url.startswith("-"):
         raise InvalidUrl(f"The URL starts with a dash. {_ACCEPTED}")
     found = split(url)
-    _check_credential(found)
+    _check_credential(url, found)
     if len(found.url) > MAX_LENGTH:
         raise InvalidUrl(f"The URL has {len(found.url)} characters without its credential; at most {MAX_LENGTH} are possible.")
     scheme = _SCHEME.match(found.url)
@@ -119,11 +120,22 @@ def _authority_end(url: str, start: int) -> int:
     return found.start() if found else len(url)
 
 
+def _credential_aware_end(url: str, start: int) -> int:
+    """Like `_authority_end`, but behind the last "@" where a password with a bare "/", "?" or "#" hides the host behind it."""
+    end = _authority_end(url, start)
+    if "@" in url[start:end] or not _PASSWORD_CUT.match(url, start, end):
+        return end
+    return _authority_end(url, url.rindex("@") + 1) if "@" in url[end:] else end
+
+
 def _decoded(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "replace")
 
 
-def _check_credential(found: SplitUrl) -> None:
+def _check_credential(url: str, found: SplitUrl) -> None:
+    scheme = _SCHEME.match(url)
+    if scheme and _credential_aware_end(url, scheme.end()) != _authority_end(url, scheme.end()):
+        raise InvalidUrl("Percent-encode the password in the URL: a '/' in it is %2F, a '?' %3F, a '#' %23.")
     for secret in (found.username, found.password):
         if any(character < " " or character in "\x7f\ufffd" for character in secret):
             raise InvalidUrl("User name or password in the URL contain control characters or are not UTF-8.")
@@ -151,9 +163,7 @@ def _check_path(path: str) -> None:
 def _host_and_port(place: str, default: int) -> tuple[str, int]:
     found = re.fullmatch(r"(\[[^\[\]@]*\]|[^:\[\]@]*)(?::([0-9]{1,5}))?", place)
     if not found or (found[2] and not 1 <= int(found[2]) <= 65535):
-        raise InvalidUrl(
-            "Host and port of the URL can't be read: the port is a number from 1 to 65535 (encode '/' in a password as %2F)."
-        )
+        raise InvalidUrl("Host and port of the URL can't be read: the port is a number from 1 to 65535.")
     return found[1], int(found[2]) if found[2] else default
 
 
