@@ -25,6 +25,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs to launch, the oldest first."""
         return self.filter(managed=True, status=Run.WAITING).order_by("id")
 
+    def launchable(self) -> RunQuerySet:
+        """Runs that wait, and those whose launch was begun by a process that did not come back; the oldest first."""
+        lapsed = models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=timezone.now())
+        return self.filter(models.Q(status=Run.WAITING) | lapsed, managed=True).order_by("id")
+
     def on_backend(self) -> RunQuerySet:
         """Runs that take one of the MAX_RUNNING places."""
         return self.filter(managed=True, status__in=(Run.LAUNCHING, Run.RUNNING))

@@ -79,3 +79,12 @@ def image_name(image: str, repo_name: str, address: str, repository: str) -> Ima
         host, path = first, rest
     before, _, name = path.rpartition("/")
     return ImageName(host, before, name)
+
+
+def image_tag(git_tag: str) -> str:
+    """Return the image tag for a git tag: the same text where the OCI grammar allows it, else with hyphens where it does not.
+
+    Grammar: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests, at most 128 characters.
+    """
+    text = re.sub(r"[^A-Za-z0-9_.-]", "-", git_tag)
+    return shorten(text if re.match(r"[A-Za-z0-9_]", text) else f"_{text}", 128)

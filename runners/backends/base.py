@@ -75,6 +75,9 @@ class Backend(Protocol):
     name: str
     launches_in_request: bool  # False: only the watcher may launch (it owns the processes)
 
+    def containers(self, spec: BuildSpec) -> tuple[str, ...]:
+        """The names of the run's containers (or local steps), in the order in which they run."""
+
     def launch(self, spec: BuildSpec, secrets: BuildSecrets) -> None:
         """Start the build, or adopt it where it was started before (same run_uid). Raises Unreachable or Refused."""
 
@@ -98,6 +101,9 @@ class Backend(Protocol):
 
     def delete(self, spec: BuildSpec) -> None:
         """End the run and remove all of it. Nothing to remove is no error. Raises Unreachable or Refused."""
+
+    def settled(self, spec: BuildSpec) -> None:
+        """The run's outcome and output are recorded: remove its secrets and whatever of it nobody needs. Safe to repeat."""
 
     def certificate(self, ca_secret: str) -> str:
         """The PEM certificates that `ca_secret` names, for the portal's own connections; "" where it may not read them.

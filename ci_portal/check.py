@@ -1,0 +1,139 @@
+"""The story of `POST /check/` (SPEC section 3): ask the remote, record, launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import IntegrityError
+
+from ci_portal.api.problems import Problem
+from ci_portal.api.retry import in_transaction
+from ci_portal.registration import CheckRequest, Wanted, find, register
+from events.models import Event, IdempotencyKey
+from repos import git
+from repos.credentials import CredentialUnreadable
+from runners.backend import configured_backend
+from runners.backends.base import BackendError
+from runners.launch import launch
+from runners.models import Run
+from runners.record import Source, record
+
+#: git errors that are the user's to correct in the request answer 422; a remote that can't be asked answers 424.
+GIT_STATUS = {git.InvalidUrl: 400, git.AddressRefused: 400, git.HostUnreachable: 424, git.GitTimeout: 424}
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """What an `Idempotency-Key` header identifies: `key` the request, `body` what it asked for (both hashed)."""
+
+    key: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a check."""
+
+    event: Event
+    run: Run
+    status: int  # 202 recorded now, 200 the same build was active already, 502 the backend refused it
+
+    @property
+    def refused(self) -> bool:
+        """Whether the backend refused the build: event and run have ended as failed."""
+        return self.status == 502
+
+
+class _KeyTaken(Exception):
+    """The same Idempotency-Key was recorded by a request that was faster."""
+
+
+def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = None) -> Checked:
+    """Resolve the commit, record event and run in one transaction, and launch.
+
+    Raises Problem: a 4xx for what the request or the remote has wrong, and then nothing was created.
+    """
+    if idempotency and (earlier := replay(idempotency)):
+        return earlier
+    wanted = look_up(request)
+    source = ask_remote(wanted)
+    try:
+        event, run, created = in_transaction(lambda: _write(wanted, source, actor, request.force, idempotency))
+    except _KeyTaken:
+        assert idempotency is not None
+        return replay(idempotency) or check(request, actor, idempotency)
+    if not created:
+        return Checked(event, run, 200)
+    if configured_backend().launches_in_request:
+        run = launch(run, f"request of {actor or 'anonymous'}")
+        event.refresh_from_db()
+    if run.status != Run.FAILED:
+        return Checked(event, run, 202)
+    if idempotency:
+        IdempotencyKey.objects.filter(key=idempotency.key).update(status=502)
+    return Checked(event, run, 502)
+
+
+def look_up(request: CheckRequest) -> Wanted:
+    """Find what the request means. Raises Problem."""
+    try:
+        return find(request)
+    except CredentialUnreadable as error:
+        raise Problem(409, "credentials_unreadable", str(error)) from None
+
+
+def remote_of(wanted: Wanted) -> git.Remote:
+    """The remote with its login and the certificates to trust there."""
+    trusted = ""
+    if wanted.chosen.ca_secret:
+        try:
+            trusted = configured_backend().certificate(wanted.chosen.ca_secret)
+        except BackendError as error:
+            problem = {"field": "ca_secret", "message": str(error), "code": "ca_secret_unusable"}
+            raise Problem(422, "ca_secret_unusable", str(error), errors=[problem]) from None
+    return git.Remote(wanted.repository.repo, wanted.login, trusted)
+
+
+def ask_remote(wanted: Wanted) -> Source:
+    """Resolve branch or tag with one `ls-remote`. Raises Problem."""
+    try:
+        resolved = git.resolve(remote_of(wanted), wanted.chosen.branch, wanted.chosen.tag)
+    except git.GitError as error:
+        raise git_problem(error) from None
+    return Source(resolved.ref, resolved.commit)
+
+
+def git_problem(error: git.GitError) -> Problem:
+    """The 4xx answer for what git found wrong, naming the field to correct."""
+    message = str(error)
+    return Problem(
+        GIT_STATUS.get(type(error), 422),
+        error.code,
+        message,
+        errors=[{"field": error.field, "message": message, "code": error.code}],
+    )
+
+
+def replay(idempotency: Idempotency) -> Checked | None:
+    """What the same key was answered with, None where it is new. Raises Problem for the same key with another body."""
+    earlier = IdempotencyKey.objects.select_related("event").filter(key=idempotency.key).first()
+    if earlier is None:
+        return None
+    if earlier.request != idempotency.body:
+        raise Problem(
+            422, "idempotency_key_reused", "this Idempotency-Key came with another request before: use a new one for each check"
+        )
+    return Checked(earlier.event, earlier.event.runs.order_by("-id")[0], earlier.status)
+
+
+def _write(wanted: Wanted, source: Source, actor: str, force: bool, idempotency: Idempotency | None) -> tuple[Event, Run, bool]:
+    repository = register(wanted, actor)
+    event, run, created = record(repository, source, wanted.chosen, actor, force=force)
+    if idempotency:
+        try:
+            IdempotencyKey.objects.create(
+                key=idempotency.key, request=idempotency.body, event=event, status=202 if created else 200
+            )
+        except IntegrityError:
+            raise _KeyTaken from None
+    return event, run, created

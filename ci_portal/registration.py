@@ -1,0 +1,139 @@
+"""Which repository a check means, and its registration where it is new."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from ci_portal.api.problems import Problem
+from logs.models import Log
+from repos import urls
+from repos.credentials import GitLogin, git_login, store_git_login
+from repos.models import Repository
+from runners.record import BuildSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """The body of POST /check/, validated; None is what the request leaves to the repository."""
+
+    repo: str
+    user: str = ""
+    token: str = ""
+    branch: str | None = None
+    tag: str | None = None
+    dockerfile: str | None = None
+    build_path: str | None = None
+    image: str | None = None
+    type: str | None = None
+    desc: str | None = None
+    ca_secret: str | None = None
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be built: a repository, saved or still to be registered, with the login and settings of this check."""
+
+    repository: Repository
+    login: GitLogin
+    chosen: BuildSettings
+    new_login: GitLogin  # came with the request, to be stored once the remote accepted it; empty: none came
+
+
+def find(request: CheckRequest) -> Wanted:
+    """Find the repository that the request means, or describe it from its URL. Nothing is written.
+
+    Raises Problem for a URL that may not be asked and for a bare name that nothing is known of, and
+    repos.credentials.CredentialUnreadable.
+    """
+    split = _url_of(request.repo)
+    sent = GitLogin(request.user, request.token) if request.token else GitLogin()
+    if split is None:
+        repository = Repository.objects.get(repo_name=request.repo)
+    else:
+        sent = sent or GitLogin(split.username, split.password)
+        repository = Repository.objects.filter(repo=split.url).order_by("id").first() or _described(split.url, request)
+    stored = git_login(repository) if repository.pk and not sent else GitLogin()
+    return Wanted(repository, sent or stored, _settings(repository, request), sent)
+
+
+def _url_of(repo: str) -> urls.SplitUrl | None:
+    """The git URL that `repo` is or stands for; None where it is a registered name."""
+    if Repository.objects.filter(repo_name=repo).exists():
+        return None
+    base = settings.PORTAL.git.base_url
+    if "://" not in repo and "@" not in repo and "::" not in repo:
+        if not base:
+            detail = "No repository of this name is registered: register it, or give its git URL"
+            raise Problem(
+                404, "repository_unknown", detail, errors=[{"field": "repo", "message": detail, "code": "repository_unknown"}]
+            )
+        repo = f"{base.rstrip('/')}/{repo.removesuffix('.git')}.git"
+    try:
+        split = urls.split(repo)
+        urls.check(split.url)
+    except urls.InvalidUrl as error:
+        raise Problem(
+            400, "invalid_url", str(error), errors=[{"field": "repo", "message": str(error), "code": "invalid_url"}]
+        ) from None
+    return split
+
+
+def _settings(repository: Repository, request: CheckRequest) -> BuildSettings:
+    """The repository's settings with what the request says instead; a branch in the request sets the repository's tag aside."""
+    chosen = BuildSettings(**{name.name: getattr(repository, name.name) for name in fields(BuildSettings)})
+    if request.branch:
+        chosen = replace(chosen, tag="")
+    said = {name.name: getattr(request, name.name) for name in fields(BuildSettings)}
+    return replace(chosen, **{name: value for name, value in said.items() if value is not None})
+
+
+def _described(url: str, request: CheckRequest) -> Repository:
+    """A repository for this URL, not saved, named after the last part of its path."""
+    name = url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")[:140] or "repository"
+    if name.isdigit():
+        name = f"repo-{name}"  # digits alone would read as an id in a path
+    said = {field.name: getattr(request, field.name) or "" for field in fields(BuildSettings)}
+    return Repository(repo_name=name, repo=url, user=request.user[:50], **said)
+
+
+def register(wanted: Wanted, actor: str) -> Repository:
+    """Save what is new of the repository and its login; the caller holds the transaction.
+
+    Where another request has just registered the same URL, that one is returned; where the name is taken by another URL, a
+    short hash of this one's is added.
+    """
+    repository = wanted.repository if wanted.repository.pk else _saved(wanted.repository, actor)
+    if wanted.new_login:
+        stored = {c.kind: c for c in repository.credentials.all()}
+        if not stored or git_login(repository) != wanted.new_login:
+            store_git_login(repository, wanted.new_login.username, wanted.new_login.password)
+            Log.objects.record("git credentials set", repo_name=repository.repo_name, actor=actor)
+    return repository
+
+
+def _saved(described: Repository, actor: str) -> Repository:
+    names = [described.repo_name, f"{described.repo_name}-{hashlib.sha256(described.repo.encode()).hexdigest()[:6]}"]
+    columns = {
+        field.attname: getattr(described, field.attname) for field in Repository._meta.concrete_fields if not field.primary_key
+    }
+    for name in names:
+        # A new object at each try: a transaction that is rolled back and run again must not find a key of the first one.
+        repository = Repository(**{**columns, "repo_name": name})
+        try:
+            with transaction.atomic():
+                repository.save(force_insert=True)
+        except IntegrityError:
+            if same := Repository.objects.filter(repo_name=name, repo=described.repo).first():
+                return same
+            continue
+        Log.objects.record(f"repository registered: {repository.repo}", repo_name=name, actor=actor)
+        return repository
+    raise Problem(
+        409, "name_taken", f"the names {' and '.join(names)} are taken by other repositories: register it under a name of its own"
+    )

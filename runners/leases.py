@@ -1,0 +1,72 @@
+"""Watchers share runs by leases: who holds one follows the run; a lease that is not renewed falls to the next."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+from django.db.models import F, Q
+from django.utils import timezone
+
+from runners.models import Run
+
+LEASE_SECONDS = 12
+RENEW_SECONDS = 3
+
+
+def my_name() -> str:
+    """This process among all watchers: host, pid, the pid's start time (where /proc tells it) and a random part."""
+    return f"{socket.gethostname()[:40]}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
+
+
+def _started(pid: int) -> str:
+    """The process's start time in clock ticks since boot (proc(5), field 22 of stat); "" where it is not running."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _has_died(holder: str) -> bool:
+    """Whether the holder was a process of this very host and is no more, so that nobody need wait for its lease to end."""
+    host, _, rest = holder.partition(":")
+    pid, _, rest = rest.partition(":")
+    started = rest.partition(":")[0]
+    if host != socket.gethostname()[:40] or not pid.isdigit() or not started:
+        return False
+    return _started(int(pid)) != started
+
+
+def take(me: str, backend: str) -> list[Run]:
+    """Take every launched run of this backend that nobody holds (any more), and return all that I hold."""
+    now = timezone.now()
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    mine: list[Run] = []
+    for run in Run.objects.on_backend().filter(backend=backend, launched_at__isnull=False).select_related("event__repository"):
+        if run.claimed_by != me:
+            lapsed = Q(claimed_by="") | Q(claimed_until=None) | Q(claimed_until__lt=now)
+            free = lapsed | Q(claimed_by=run.claimed_by) if _has_died(run.claimed_by) else lapsed
+            if (
+                not Run.objects.on_backend()
+                .filter(free, pk=run.pk)
+                .update(claimed_by=me, claimed_until=until, epoch=F("epoch") + 1)
+            ):
+                continue
+            run.refresh_from_db()
+        mine.append(run)
+    return mine
+
+
+def renew(me: str, run_ids: list[int]) -> set[int]:
+    """Hold these runs for another LEASE_SECONDS; returns those that are mine no more."""
+    held = Run.objects.filter(pk__in=run_ids, claimed_by=me)
+    held.update(claimed_until=timezone.now() + timedelta(seconds=LEASE_SECONDS))
+    return set(run_ids) - set(held.values_list("pk", flat=True))
+
+
+def release(me: str) -> None:
+    """Give up all leases, so that another watcher goes on at once."""
+    Run.objects.filter(claimed_by=me).update(claimed_by="", claimed_until=None)

@@ -1,0 +1,148 @@
+"""Write an event and its first run: the outbox that every build starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from events.models import Event
+from logs.models import Log
+from repos.models import Repository
+from runners.describe import registry_login
+from runners.models import Run, new_uid
+from runners.naming import ImageName, event_name, image_name, image_tag, job_name, stamps
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What a check builds and how: the repository's own columns, or what the request says instead."""
+
+    branch: str = ""
+    tag: str = ""
+    dockerfile: str = ""
+    build_path: str = ""
+    image: str = ""
+    type: str = ""
+    desc: str = ""
+    ca_secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The commit that was resolved, and the ref that led to it."""
+
+    ref: str
+    commit: str
+
+
+def digest_of(*parts: str) -> str:
+    """SHA-256 of the parts, told apart, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def target(repository: Repository, chosen: BuildSettings) -> ImageName:
+    """The image that a build of this repository pushes."""
+    registry = settings.PORTAL.registry
+    return image_name(chosen.image, repository.repo_name, registry.address, registry.repository)
+
+
+def fingerprint(repository: Repository, source: Source, chosen: BuildSettings) -> str:
+    """What makes two checks one build: the repository, the commit and every setting that the image depends on."""
+    build = settings.PORTAL.build
+    image = {**asdict(chosen), "branch": "", "desc": "", "image": str(target(repository, chosen))}
+    return digest_of(
+        str(repository.pk), repository.repo, source.commit, build.backend, build.builder, json.dumps(image, sort_keys=True)
+    )
+
+
+def new_run(event: Event, repository: Repository, source: Source, chosen: BuildSettings) -> Run:
+    """Describe one more attempt of the event, not saved; its Job's name follows from its own identity."""
+    uid, image, build = new_uid(), target(repository, chosen), settings.PORTAL.build
+    return Run(
+        name=job_name(repository.job or repository.repo_name, uid),
+        status=Run.WAITING,
+        type=event.type,
+        registory_add=image.registry,
+        registry_name=registry_login(image.registry)[0],
+        image_repo=image.repository,
+        image_name=image.name,
+        image_tag=event.image_tag,
+        repo_path=repository.repo,
+        repo_dockerfile=chosen.dockerfile or "Dockerfile",
+        build_path=chosen.build_path or ".",
+        desc=chosen.desc[:200],
+        managed=True,
+        event=event,
+        uid=uid,
+        backend=build.backend,
+        builder="buildah" if build.backend == "local" else build.builder,
+        ref=source.ref,
+        commit=source.commit,
+        ca_secret=chosen.ca_secret,
+    )
+
+
+def new_event(repository: Repository, source: Source, chosen: BuildSettings, stamp: str, actor: str) -> Event:
+    """Describe the event of this minute's stamp, not saved."""
+    image = str(target(repository, chosen))
+    name = event_name(repository.repo_name, stamp)
+    tag = image_tag(chosen.tag) if chosen.tag else stamp
+    return Event(
+        name=name,
+        status=Event.WAITING,
+        repo=repository.repo_name,
+        type=(chosen.type or "dockerfile")[:50],
+        image=image,
+        image_tag=tag,
+        desc=chosen.desc[:300],
+        managed=True,
+        repository=repository if repository.pk else None,
+        ref=source.ref,
+        commit=source.commit,
+        created_by=actor[:150],
+        fingerprint=fingerprint(repository, source, chosen),
+        name_key=digest_of(name),
+        tag_key=None if chosen.tag else digest_of(image, tag),
+    )
+
+
+def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor: str, force: bool) -> tuple[Event, bool]:
+    """Insert the event under the first free name; returns the active event of the same build instead where there is one."""
+    same = Event.objects.active().filter(fingerprint=fingerprint(repository, source, chosen))
+    for stamp in stamps(timezone.localtime()):
+        if not force and (active := same.first()):
+            return active, False
+        event = new_event(repository, source, chosen, stamp, actor)
+        event.active_key = None if force else event.fingerprint
+        try:
+            with transaction.atomic():
+                event.save(force_insert=True)
+        except IntegrityError:
+            continue  # the name or tag is taken, or the same build was just recorded
+        return event, True
+    raise AssertionError("stamps never end")
+
+
+def record(
+    repository: Repository, source: Source, chosen: BuildSettings, actor: str, *, force: bool = False
+) -> tuple[Event, Run, bool]:
+    """Write event, run and history; the caller holds the transaction.
+
+    Returns the event, its newest run, and whether they are new: without `force`, an active event of the same repository, commit
+    and build settings is returned as it is (SPEC section 3.5).
+    """
+    event, created = _insert(repository, source, chosen, actor, force)
+    if not created:
+        return event, event.runs.order_by("-id")[0], False
+    run = new_run(event, repository, source, chosen)
+    run.save(force_insert=True)
+    Event.objects.filter(pk=event.pk).update(job=run.name)
+    event.job = run.name
+    msg = f"event {event.name} created: {source.ref} at commit {source.commit} as {event.image}:{event.image_tag}"
+    Log.objects.record(msg, repo_name=event.repo, event=event, run=run, actor=actor)
+    return event, run, True

@@ -1,0 +1,229 @@
+"""The watcher: launches what waits, follows what runs, stores output, settles outcomes.
+
+`watch_forever` is a loop around `watch_once`; one thread does all the work that touches rows. Threads beside it wait: for the
+backend's news, for each open stream, for launches and registries. They leave what they found in the inbox.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from django.db import DatabaseError, close_old_connections, connection
+from logs.archive import archive_closed
+from logs.output import StaleWriter
+
+from runners import leases
+from runners.backends.base import Backend
+from runners.follow import Follow
+from runners.launch import launch
+from runners.models import Run
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched is seen, without news from the backend
+LOOK_SECONDS = 2.0  # every run is looked at this often even without news
+ARCHIVE_SECONDS = 30.0
+REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
+BATCH = 256  # pieces of work taken from the inbox before they are stored together
+
+
+class Watcher:
+    """Everything that one watching process holds."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.me = leases.my_name()
+        self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.follows: dict[str, Follow] = {}
+        self.launches = ThreadPoolExecutor(1, "launch")
+        self.calls = ThreadPoolExecutor(4, "call")
+        self.launching: Future[None] | None = None
+        self.archiving: Future[None] | None = None
+        self.rest_until = 0.0
+        self.due: dict[str, float] = {}
+        self.stopping = threading.Event()
+
+    def watch_forever(self) -> None:
+        """Work until `stop` is called; survives a database or backend that is away for a while."""
+        news = threading.Thread(target=self._news, name="news", daemon=True)
+        news.start()
+        logger.info("watching backend %s as %s", self.backend.name, self.me)
+        while not self.stopping.is_set():
+            try:
+                self.watch_once()
+            except DatabaseError as error:
+                logger.warning("the database does not answer: %s", error)
+                for follow in list(self.follows.values()):
+                    self._drop(follow)  # made anew from their rows; nothing else is lost
+                connection.close()
+                self.stopping.wait(1)
+        self._leave()
+
+    def stop(self) -> None:
+        """End `watch_forever` soon; running builds go on. Safe to call from a signal handler."""
+        self.stopping.set()
+
+    def watch_once(self, timeout: float = 0.1) -> None:
+        """Do what is due, then handle what the inbox holds, waiting for it up to `timeout` seconds."""
+        if self._due("poll", POLL_SECONDS):
+            self._poll()
+        if self._due("renew", leases.RENEW_SECONDS):
+            self._renew()
+        if self._due("look", LOOK_SECONDS):
+            for follow in list(self.follows.values()):
+                self._guarded(follow, follow.look)
+        if self._due("archive", ARCHIVE_SECONDS):
+            self._archive()
+        self._handle(timeout)
+
+    def _due(self, what: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now < self.due.get(what, 0):
+            return False
+        self.due[what] = now + seconds
+        return True
+
+    def _handle(self, timeout: float) -> None:
+        """Call what the inbox holds, then store what streams brought: a quiet line at once, a loud build in batches."""
+        try:
+            work = self.inbox.get(timeout=timeout)
+            for _ in range(BATCH):
+                self._call(work)
+                work = self.inbox.get_nowait()
+            self._call(work)
+        except queue.Empty:
+            pass
+        for follow in list(self.follows.values()):
+            self._guarded(follow, follow.flush)
+        self._forget()
+
+    def _call(self, work: Callable[[], None]) -> None:
+        owner = getattr(getattr(work, "func", None), "__self__", None)
+        if isinstance(owner, Follow):
+            if self.follows.get(owner.spec.run_uid) is owner:
+                self._guarded(owner, work)
+        else:
+            work()
+
+    def _guarded(self, follow: Follow, work: Callable[[], None]) -> None:
+        """Work for one run; what goes wrong with it does not stop the others."""
+        try:
+            work()
+        except DatabaseError:
+            raise
+        except StaleWriter:
+            logger.warning("run %s: another watcher stores its output", follow.run.name)
+            self._drop(follow)
+        except Exception:
+            logger.exception("run %s: dropped, and taken up again from its row", follow.run.name)
+            self._drop(follow)
+
+    def _drop(self, follow: Follow) -> None:
+        follow.done = True
+        follow.ahead.release()  # its stream may be waiting; it sees `done` and ends
+        if self.follows.get(follow.spec.run_uid) is follow:
+            del self.follows[follow.spec.run_uid]
+
+    def _forget(self) -> None:
+        finished = [follow for follow in self.follows.values() if follow.done]
+        for follow in finished:
+            self._drop(follow)
+        if finished:
+            self.due["archive"] = self.due["poll"] = self.rest_until = 0  # their output can be archived, their places are free
+
+    # Rows
+
+    def _poll(self) -> None:
+        """Take up launched runs that nobody follows, and launch what waits."""
+        close_old_connections()
+        for run in leases.take(self.me, self.backend.name):
+            if run.uid not in self.follows:
+                self._take_up(run)
+        if (self.launching is None or self.launching.done()) and time.monotonic() > self.rest_until:
+            waiting = list(Run.objects.launchable().filter(backend=self.backend.name).select_related("event__repository")[:50])
+            if waiting:
+                self.launching = self.launches.submit(self._launch, waiting)
+
+    def _take_up(self, run: Run) -> None:
+        try:
+            follow = Follow(run, self.backend, self.inbox, self.calls)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("run %s can't be taken up", run.name)
+            return
+        self.follows[follow.spec.run_uid] = follow
+        self._guarded(follow, follow.look)
+
+    def _launch(self, waiting: list[Run]) -> None:
+        """In a thread of its own: launch the oldest first, until there is no room or the backend is away."""
+        try:
+            for run in waiting:
+                if self.stopping.is_set():
+                    return
+                if launch(run, self.me).status == Run.WAITING:
+                    self.rest_until = time.monotonic() + REST_SECONDS
+                    return
+        except Exception:
+            logger.exception("launching")
+            self.rest_until = time.monotonic() + REST_SECONDS
+        finally:
+            close_old_connections()
+            self.inbox.put(partial(self.due.__setitem__, "poll", 0.0))
+
+    def _renew(self) -> None:
+        lost = leases.renew(self.me, [follow.run.pk for follow in self.follows.values()])
+        for follow in [follow for follow in self.follows.values() if follow.run.pk in lost]:
+            logger.warning("run %s: its lease was lost", follow.run.name)
+            self._drop(follow)
+
+    def _archive(self) -> None:
+        if self.archiving is None or self.archiving.done():
+            self.archiving = self.calls.submit(self._archive_closed)
+
+    def _archive_closed(self) -> None:
+        try:
+            archive_closed()
+        except Exception:
+            logger.exception("archiving finished output; it stays in the database and is tried again")
+        finally:
+            close_old_connections()
+
+    # News
+
+    def _news(self) -> None:
+        """In a thread of its own: wait for the backend's news."""
+        while not self.stopping.is_set():
+            try:
+                changed = self.backend.changes(1.0)
+            except Exception:
+                logger.exception("waiting for news of the backend")
+                self.stopping.wait(1)
+                continue
+            if changed is None or changed:
+                self.inbox.put(partial(self._changed, changed))
+
+    def _changed(self, changed: set[str] | None) -> None:
+        if changed is None or not changed <= self.follows.keys():
+            self.due["poll"] = 0  # news of a run that is not followed: it may just have been launched
+        for uid, follow in list(self.follows.items()):
+            if changed is None or uid in changed:
+                self._guarded(follow, follow.look)
+
+    def _leave(self) -> None:
+        for follow in list(self.follows.values()):
+            self._drop(follow)
+        try:
+            leases.release(self.me)
+        except DatabaseError as error:
+            logger.warning("leases stay until they lapse: %s", error)
+        self.backend.close()
+        self.launches.shutdown(wait=False, cancel_futures=True)
+        self.calls.shutdown(wait=False, cancel_futures=True)
+        logger.info("stopped; running builds go on")
