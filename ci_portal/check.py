@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db import IntegrityError
 
-from ci_portal.api.problems import Problem
+from ci_portal.api.problems import Problem, field_error
 from ci_portal.api.retry import in_transaction
 from ci_portal.registration import CheckRequest, Wanted, find, register
 from events.models import Event, IdempotencyKey
@@ -89,8 +89,8 @@ def remote_of(wanted: Wanted) -> git.Remote:
         try:
             trusted = configured_backend().certificate(wanted.chosen.ca_secret)
         except BackendError as error:
-            problem = {"field": "ca_secret", "message": str(error), "code": "ca_secret_unusable"}
-            raise Problem(422, "ca_secret_unusable", str(error), errors=[problem]) from None
+            code, message = "ca_secret_unusable", str(error)
+            raise Problem(422, code, message, errors=[field_error("ca_secret", message, code)]) from None
     return git.Remote(wanted.repository.repo, wanted.login, trusted)
 
 
@@ -106,12 +106,8 @@ def ask_remote(wanted: Wanted) -> Source:
 def git_problem(error: git.GitError) -> Problem:
     """The 4xx answer for what git found wrong, naming the field to correct."""
     message = str(error)
-    return Problem(
-        GIT_STATUS.get(type(error), 422),
-        error.code,
-        message,
-        errors=[{"field": error.field, "message": message, "code": error.code}],
-    )
+    status = GIT_STATUS.get(type(error), 422)
+    return Problem(status, error.code, message, errors=[field_error(error.field, message, error.code)])
 
 
 def replay(idempotency: Idempotency) -> Checked | None:
@@ -121,7 +117,7 @@ def replay(idempotency: Idempotency) -> Checked | None:
         return None
     if earlier.request != idempotency.body:
         raise Problem(
-            422, "idempotency_key_reused", "this Idempotency-Key came with another request before: use a new one for each check"
+            422, "idempotency_key_reused", "This Idempotency-Key came with another body before: use a new one for each check."
         )
     return Checked(earlier.event, earlier.event.runs.order_by("-id")[0], earlier.status)
 

@@ -69,7 +69,7 @@ def _url_of(repo: str) -> urls.SplitUrl | None:
     base = settings.PORTAL.git.base_url
     if "://" not in repo and "@" not in repo and "::" not in repo:
         if not base:
-            detail = "No repository of this name is registered: register it, or give its git URL"
+            detail = "No repository of this name is registered: register it, or give its git URL."
             raise Problem(
                 404, "repository_unknown", detail, errors=[{"field": "repo", "message": detail, "code": "repository_unknown"}]
             )

@@ -1,0 +1,101 @@
+"""`POST /check/` and the manifest of a run: parse, call, respond."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.utils.crypto import salted_hmac
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, OpenApiTypes, extend_schema
+from events.serializers import EventSerializer
+from repos.serializers import RepositorySerializer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from runners.serializers import RunSerializer
+
+from ci_portal.api.problems import Problem
+from ci_portal.check import Checked, Idempotency, check
+from ci_portal.dry_run import dry_run
+from ci_portal.registration import CheckRequest
+from ci_portal.serializers import CheckSerializer
+from runners.backend import backend_named
+from runners.describe import build_spec
+from runners.models import Run
+from runners.record import digest_of
+
+
+class CheckView(APIView):
+    """Handle one repository in one go: resolve its commit, record an event, launch its build."""
+
+    serializer_class = CheckSerializer
+
+    @extend_schema(
+        operation_id="check",
+        request=CheckSerializer,
+        parameters=[
+            OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="makes a retry of this request safe")
+        ],
+        responses={
+            200: OpenApiResponse(OpenApiTypes.OBJECT, "dry_run's report, or the same build is active already: its event"),
+            202: OpenApiResponse(OpenApiTypes.OBJECT, "recorded: {repo, event, job}, Location leads to the event"),
+            "4XX": OpenApiResponse(OpenApiTypes.OBJECT, "problem details; nothing was created"),
+            502: OpenApiResponse(OpenApiTypes.OBJECT, "the backend refused the build; the event tells it"),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Check one repository."""
+        body = CheckSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        wanted = CheckRequest(**body.validated_data)
+        actor = request.user.get_username() or wanted.user
+        if wanted.dry_run:
+            return Response(dry_run(wanted, actor))
+        checked = check(wanted, actor, _idempotency(request, body.validated_data))
+        if checked.refused:
+            raise Problem(
+                502,
+                "refused_by_backend",
+                checked.event.reason,
+                headers={"Location": f"/event/{checked.event.pk}/"},
+                event=EventSerializer(checked.event, context={"request": request}).data,
+            )
+        return _answer(request, checked)
+
+
+def _answer(request: Request, checked: Checked) -> Response:
+    context = {"request": request}
+    content = {
+        "repo": RepositorySerializer(checked.event.repository, context=context).data if checked.event.repository else None,
+        "event": EventSerializer(checked.event, context=context).data,
+        "job": RunSerializer(checked.run, context=context).data,
+    }
+    return Response(content, status=checked.status, headers={"Location": f"/event/{checked.event.pk}/"})
+
+
+def _idempotency(request: Request, validated: dict[str, Any]) -> Idempotency | None:
+    """The request's Idempotency-Key, told apart by who sends it; the body is kept as a keyed hash, since a token may be in it."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not key:
+        return None
+    if len(key) > 255 or not key.isprintable():
+        raise Problem(400, "invalid", "The Idempotency-Key header must be at most 255 printable characters")
+    body = salted_hmac("idempotency", json.dumps(validated, sort_keys=True), algorithm="sha256").hexdigest()
+    return Idempotency(digest_of(str(request.user.pk or ""), key), body)
+
+
+class ManifestView(APIView):
+    """What a run's backend was asked to run, secrets as references."""
+
+    @extend_schema(
+        operation_id="job_manifest", responses={200: OpenApiTypes.OBJECT, 404: OpenApiTypes.OBJECT, 409: OpenApiTypes.OBJECT}
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        """A `v1` List: the Job, with a Secret to fill in beside it, so that `kubectl apply` works without the portal."""
+        run = Run.objects.select_related("event__repository").filter(pk=pk).first()
+        if run is None:
+            raise Problem(404, "not_found", f"There is no run {pk}")
+        if not run.managed:
+            raise Problem(409, "not_managed", "This run was recorded from elsewhere: the portal made no manifest for it")
+        spec = build_spec(run)
+        return Response({"apiVersion": "v1", "kind": "List", "items": backend_named(run.backend).manifest(spec)})

@@ -1,0 +1,74 @@
+"""`/builds/<id>/`: one event in the browser: its state, its attempts, its image and what it prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.dateparse import parse_datetime
+
+from accounts.pages import page
+from events.models import Event
+from logs.models import Log, Output
+from runners.models import Run
+
+HISTORY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a run's time."""
+
+    name: str  # waiting, clone, build, push
+    started: datetime
+    finished: datetime | None
+
+
+def phases(run: Run) -> list[Phase]:
+    """The run's time in parts: from the request to its first container, then each container as it told."""
+    found = []
+    if run.managed and run.ctime and (run.started_at or run.is_active):
+        found.append(Phase("waiting", run.ctime, run.started_at))
+    for name, times in (run.phases or {}).items():
+        started, finished = (parse_datetime(times.get(key) or "") for key in ("started", "finished"))
+        if started:
+            found.append(Phase(name, started, finished))
+    return found
+
+
+def _output(run: Run | None) -> Output | None:
+    """The run's output, if there is any yet, without the archive's index, which no page shows."""
+    return Output.objects.filter(run=run).defer("frames").first() if run else None
+
+
+def _chosen(runs: list[Run], wanted: str) -> Run | None:
+    """The run to show: the one asked for, else the newest. Raises Http404 where it is not one of the event's."""
+    if not wanted:
+        return runs[0] if runs else None
+    for run in runs:
+        if str(run.pk) == wanted:
+            return run
+    raise Http404
+
+
+@page
+def build(request: HttpRequest, pk: int) -> HttpResponse:
+    """One event with all its attempts; the output of the newest, or of the one that `?run=` names."""
+    event = get_object_or_404(Event.objects.select_related("repository"), pk=pk)
+    runs = list(Run.objects.filter(event=event).order_by("-id"))
+    run = _chosen(runs, request.GET.get("run", ""))
+    image = (run.image if run else "") or event.image
+    context = {
+        "section": "builds",
+        "event": event,
+        "runs": [(each, phases(each)) for each in runs],
+        "run": run,
+        "newest": runs[0] if runs else None,
+        "output": _output(run),
+        "image": image,
+        "pull_tools": ("docker", "podman") if event.digest and run and run.registory_add else (),
+        "history": Log.objects.filter(event=event).order_by("-id")[:HISTORY],
+    }
+    return render(request, "runners/build.html", context)
