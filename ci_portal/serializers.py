@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-MESSAGE = "Not a registered name, and not a git URL that can be used."
-
 
 class CheckSerializer(serializers.Serializer):
     """What a check may say. What it leaves out is the repository's; lengths are those of the columns that keep it."""
@@ -21,9 +19,7 @@ class CheckSerializer(serializers.Serializer):
         help_text="git token; stored encrypted",
     )
     branch = serializers.CharField(max_length=150, required=False, allow_blank=True)
-    tag = serializers.CharField(
-        max_length=100, required=False, allow_blank=True, help_text="git tag to build; also the image's tag"
-    )
+    tag = serializers.CharField(max_length=100, required=False, allow_blank=True, help_text="git tag to build, and the image's")
     dockerfile = serializers.CharField(max_length=150, required=False, allow_blank=True)
     build_path = serializers.CharField(max_length=150, required=False, allow_blank=True)
     image = serializers.CharField(max_length=150, required=False, allow_blank=True, help_text="image name without tag")

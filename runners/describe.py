@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -75,8 +76,6 @@ def registry_of(spec: BuildSpec, backend: Backend) -> Registry:
     bundle = settings.PORTAL.git.ca_bundle
     trusted = Path(bundle).read_text(encoding="utf-8") if bundle else ""
     if spec.ca_secret:
-        try:
+        with suppress(BackendError):  # the connection itself will tell whether the certificate was needed
             trusted += "\n" + backend.certificate(spec.ca_secret)
-        except BackendError:
-            pass  # the connection itself will tell whether the certificate was needed
     return Registry(spec.registry, username, password, ca_pem=trusted, insecure=spec.insecure_registry)

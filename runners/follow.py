@@ -181,9 +181,8 @@ class Follow:
         self.settling = True
         ended = outcome(self.spec, state, self.containers)
         if overdue and not state.finished:
-            ended = Outcome(
-                reason=f"It had not ended {GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s; the portal gave it up."
-            )
+            late = f"{GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s"
+            ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.")
         if not state.finished and state.exists:
             self.pool.submit(self._quietly, self.backend.delete)
         if ended.digest and self.spec.registry:

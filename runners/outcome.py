@@ -30,14 +30,12 @@ def outcome(spec: BuildSpec, state: RunState, containers: tuple[str, ...]) -> Ou
     reports = [known[name].report for name in containers]
     commit = next((str(report["commit"]) for report in reports if report.get("commit")), "")
     if commit != spec.commit:
-        return Outcome(
-            reason=f"The clone reported commit {commit or '(none)'} instead of {spec.commit}: nothing of this build can be trusted."
-        )
+        wrong = f"The clone reported commit {commit or '(none)'} instead of {spec.commit}"
+        return Outcome(reason=f"{wrong}: nothing of this build can be trusted.")
     digest = next((str(report["digest"]) for report in reversed(reports) if report.get("digest")), "")
     if not DIGEST.fullmatch(digest):
-        return Outcome(
-            reason=state.problem or "The builder ended without reporting the pushed image's digest; its output says more."
-        )
+        unsaid = "The builder ended without reporting the pushed image's digest; its output says more."
+        return Outcome(reason=state.problem or unsaid)
     return Outcome(digest=digest)
 
 

@@ -55,9 +55,8 @@ def fingerprint(repository: Repository, source: Source, chosen: BuildSettings) -
     """What makes two checks one build: the repository, the commit and every setting that the image depends on."""
     build = settings.PORTAL.build
     image = {**asdict(chosen), "branch": "", "desc": "", "image": str(target(repository, chosen))}
-    return digest_of(
-        str(repository.pk), repository.repo, source.commit, build.backend, build.builder, json.dumps(image, sort_keys=True)
-    )
+    how = json.dumps(image, sort_keys=True)
+    return digest_of(str(repository.pk), repository.repo, source.commit, build.backend, build.builder, how)
 
 
 def new_run(event: Event, repository: Repository, source: Source, chosen: BuildSettings) -> Run:

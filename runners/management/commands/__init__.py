@@ -1,0 +1,1 @@
+"""`manage.py watch` and its kin."""

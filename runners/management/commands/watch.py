@@ -12,7 +12,7 @@ from runners.watcher import Watcher
 class Command(BaseCommand):
     """Launch what waits, follow what runs, store output, settle outcomes; until SIGTERM or Ctrl-C."""
 
-    help = "Launch waiting runs, follow running ones, store their output and settle their outcomes. One is enough; more share the work."
+    help = "Launch waiting runs, follow running ones, store their output, settle their outcomes; several share the work."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Watch until told to stop."""
