@@ -1,0 +1,190 @@
+"""A whole portal in processes of its own, as an operator runs it: web server, watcher, database. Tests speak HTTP to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+KEY = "dGVzdHMtb25seS1rZXktdGVzdHMtb25seS1rZXktMDA="
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Portal:
+    """A running portal with its own folder, database and configuration."""
+
+    folder: Path
+    environment: dict[str, str]
+    port: int = field(default_factory=free_port)
+    web: subprocess.Popen[bytes] | None = None
+    watchers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def manage(self, *arguments: str, log: str = "manage.log") -> subprocess.Popen[bytes]:
+        """Start one management command."""
+        with (self.folder / log).open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "manage.py", *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def start(self) -> None:
+        """Make the tables, then start web server and watcher, and wait until the first answers."""
+        migrated = self.manage("migrate", "--verbosity", "0", log="migrate.log").wait(120)
+        assert migrated == 0, (self.folder / "migrate.log").read_text()
+        self.web = self.manage("runserver", "--noreload", f"127.0.0.1:{self.port}", log="web.log")
+        self.start_watcher()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if self.get("/repo/").status == 200:
+                    return
+            assert self.web.poll() is None, (self.folder / "web.log").read_text()
+            time.sleep(0.1)
+        raise AssertionError((self.folder / "web.log").read_text())
+
+    def start_watcher(self) -> subprocess.Popen[bytes]:
+        """Start one more watcher."""
+        watcher = self.manage("watch", log="watch.log")
+        self.watchers.append(watcher)
+        return watcher
+
+    def kill_watchers(self) -> None:
+        """SIGKILL to every watcher."""
+        for watcher in self.watchers:
+            watcher.kill()
+            watcher.wait()
+        self.watchers.clear()
+
+    def stop(self) -> None:
+        """End every process of it, the polite way first."""
+        processes = [process for process in (self.web, *self.watchers) if process]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        """Send one request; an error status is an answer like any other."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return Answer(response.status, dict(response.headers), response.read())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, dict(error.headers), error.read())
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """GET."""
+        return self.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        """POST JSON."""
+        return self.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    def event(self, event_id: int) -> dict[str, Any]:
+        """The event's row."""
+        return dict(self.get(f"/event/{event_id}/").json)
+
+    def wait(self, event_id: int, status: tuple[str, ...] = ("3", "4", "5"), seconds: float = 120) -> dict[str, Any]:
+        """Wait until the event has one of these statuses, and return its row."""
+        deadline = time.monotonic() + seconds
+        while True:
+            event = self.event(event_id)
+            if event["status"] in status:
+                return event
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{event}\n{self.logs()}")
+            time.sleep(0.1)
+
+    def output(self, run_id: int) -> bytes:
+        """All that the run printed."""
+        return self.get(f"/job/{run_id}/output/").body
+
+    def output_status(self, run_id: int) -> dict[str, Any]:
+        """What is known of the output: size, closed, verdict."""
+        return dict(self.get(f"/job/{run_id}/output/status/").json)
+
+    def logs(self) -> str:
+        """What its processes wrote, the last of it."""
+        return "\n".join(
+            f"== {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in sorted(self.folder.glob("*.log"))
+        )
+
+    def everything(self) -> bytes:
+        """Every byte that it keeps: database, stored output, logs of its processes."""
+        return b"\n".join(path.read_bytes() for path in self.folder.rglob("*") if path.is_file() and "registry" not in path.parts)
+
+
+@contextmanager
+def portal(folder: Path, **configuration: Any) -> Iterator[Portal]:
+    """Run a portal; `configuration` is {section: {key: value}} as in conf/configure_server.json, besides what every test needs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sections: dict[str, dict[str, Any]] = {
+        "secrets": {"keys": [KEY], "django_key": "only-the-tests-use-this-key-0123456789-abcdefghijklmnopqrstuvwxyz"},
+        "auth": {"mode": "open"},
+        "database": {"name": str(folder / "portal.sqlite3")},
+        "output": {"storage": str(folder / "output")},
+        "git": {"allow_private_networks": True},
+    }
+    for section, keys in configuration.items():
+        sections[section] = {**sections.get(section, {}), **keys}
+    path = folder / "configure_server.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(sections))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CI_PORTAL_")}
+    running = Portal(folder, {**kept, "CI_PORTAL_CONFIG_FILE": str(path), "DJANGO_SETTINGS_MODULE": "ci_portal.settings"})
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
