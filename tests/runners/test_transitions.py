@@ -1,0 +1,119 @@
+"""Run and event move together, only along the permitted transitions, each leaving a line of history."""
+
+import datetime
+
+import pytest
+from django.utils import timezone
+
+from events.models import Event
+from logs.models import Log
+from repos.models import Repository
+from runners.models import Run
+from runners.record import BuildSettings, Source, record
+
+pytestmark = pytest.mark.django_db
+
+SOURCE = Source("refs/heads/main", "c" * 40)
+DIGEST = "sha256:" + "d" * 64
+
+
+@pytest.fixture
+def run():
+    repository = Repository.objects.create(repo_name="app", repo="https://git.example/app.git")
+    return record(repository, SOURCE, BuildSettings(), "ann")[1]
+
+
+def soon():
+    return timezone.now() + datetime.timedelta(seconds=60)
+
+
+def test_a_recorded_run_waits_with_its_event(run):
+    assert (run.status, run.event.status) == (Run.WAITING, Event.WAITING)
+    assert Log.objects.get().msg.startswith("event event-app-buildv")
+
+
+def test_only_one_of_two_gets_the_claim(run):
+    other = Run.objects.get(pk=run.pk)
+    assert run.claim_launch("first", soon())
+    assert not other.claim_launch("second", soon())
+
+
+def test_a_launch_that_nobody_finished_can_be_claimed_again(run):
+    run.claim_launch("first", timezone.now() - datetime.timedelta(seconds=1))
+    assert Run.objects.get(pk=run.pk).claim_launch("second", soon())
+
+
+def test_a_launched_run_can_not_be_claimed_again(run):
+    run.claim_launch("first", timezone.now() - datetime.timedelta(seconds=1))
+    run.launched()
+    assert not Run.objects.get(pk=run.pk).claim_launch("second", soon())
+
+
+def test_a_postponed_run_waits_with_its_reason_on_both(run):
+    run.claim_launch("first", soon())
+    assert run.postponed("the cluster does not answer")
+    event = Event.objects.get()
+    assert (run.status, run.reason, event.reason) == (Run.WAITING, "the cluster does not answer", "the cluster does not answer")
+
+
+def test_the_same_reason_is_said_once_in_the_history(run):
+    for _ in range(3):
+        run.claim_launch("first", soon())
+        run.postponed("the cluster does not answer")
+    assert Log.objects.filter(msg__contains="waits").count() == 1
+
+
+def test_a_started_run_moves_its_event_to_running(run):
+    run.claim_launch("first", soon())
+    run.launched()
+    assert run.event.status == Event.WAITING
+    run.running(timezone.now())
+    assert (run.status, run.event.status, run.event.reason) == (Run.RUNNING, Event.RUNNING, "")
+
+
+def test_a_success_carries_commit_and_digest_to_event_run_and_log(run):
+    run.finish(Run.SUCCEEDED, digest=DIGEST)
+    event = Event.objects.get()
+    assert (event.status, event.digest, event.commit, run.digest) == (Event.SUCCEEDED, DIGEST, "c" * 40, DIGEST)
+    newest = Log.objects.first()
+    assert DIGEST in newest.msg
+    assert "c" * 40 in newest.msg
+    assert (newest.repository_id, newest.event_id, newest.run_id) == ("app", event.pk, run.pk)
+
+
+def test_there_is_no_success_without_a_digest(run):
+    with pytest.raises(ValueError, match="digest"):
+        run.finish(Run.SUCCEEDED)
+    assert Run.objects.get().status == Run.WAITING
+
+
+def test_a_finished_run_stays_as_it_is(run):
+    stale = Run.objects.get(pk=run.pk)
+    run.finish(Run.FAILED, reason="The Dockerfile's step failed.")
+    assert not stale.finish(Run.SUCCEEDED, digest=DIGEST)
+    assert Event.objects.get().status == Event.FAILED
+
+
+def test_a_run_recorded_from_elsewhere_is_never_moved(run):
+    Run.objects.update(managed=False)
+    assert not run.finish(Run.FAILED, reason="x")
+    assert not run.claim_launch("first", soon())
+
+
+def test_the_end_of_an_event_frees_its_build_for_another(run):
+    again = record(run.event.repository, SOURCE, BuildSettings(), "bob")
+    assert again[0] == run.event
+    assert not again[2]
+    run.finish(Run.FAILED, reason="x")
+    event, _, created = record(run.event.repository, SOURCE, BuildSettings(), "bob")
+    assert created
+    assert event != run.event
+
+
+def test_a_reason_longer_than_its_column_is_cut(run):
+    run.finish(Run.FAILED, reason="x" * 600)
+    assert len(Event.objects.get().reason) == 500
+
+
+def test_the_repr_of_rows_is_short(run):
+    assert str(run) == run.name
