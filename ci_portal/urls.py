@@ -1,6 +1,18 @@
 """The whole URL map."""
 
-from django.urls import URLPattern, URLResolver
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import URLPattern, URLResolver, path
+from django.views.generic import RedirectView
+from django.views.i18n import set_language
+
+from ci_portal import pages
+from ci_portal.api.schema import DocsView, SchemaView
+from events.pages import builds
+from events.views import EventCollection, EventRow
+from logs.views import LogCollection, LogRow
+from repos.views import RepositoryCollection, RepositoryRow
+from runners.pages import build
+from runners.views import RunCollection, RunRow
 
 handler400 = "ci_portal.api.problems.bad_request"
 handler403 = "ci_portal.api.problems.forbidden"
@@ -9,9 +21,27 @@ handler500 = "ci_portal.api.problems.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     # The four tables
+    path("repo/", RepositoryCollection.as_view(), name="repo-collection"),
+    path("repo/<path:key>/", RepositoryRow.as_view(), name="repo-row"),
+    path("event/", EventCollection.as_view(), name="event-collection"),
+    path("event/<int:key>/", EventRow.as_view(), name="event-row"),
+    path("job/", RunCollection.as_view(), name="job-collection"),
+    path("job/<int:key>/", RunRow.as_view(), name="job-row"),
+    path("log/", LogCollection.as_view(), name="log-collection"),
+    path("log/<int:key>/", LogRow.as_view(), name="log-row"),
     # One check in one go, and what a run would create: POST /check/, GET /job/<id>/manifest/
     # What a run printed: GET /job/<id>/output/
-    # Description of all this: /schema/, /docs/
-    # Accounts: /login/, /logout/
+    # Description of all this
+    path("schema/", SchemaView.as_view(), name="schema"),
+    path("docs/", DocsView.as_view(), name="docs"),
+    # Accounts
+    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     # Pages
+    path("", pages.home, name="home"),
+    path("repos/<path:name>/", pages.repository, name="repository"),
+    path("builds/", builds, name="builds"),
+    path("builds/<int:pk>/", build, name="build"),
+    path("i18n/setlang/", set_language, name="set_language"),
+    path("favicon.ico", RedirectView.as_view(url="/static/ci_portal/favicon.svg", permanent=True)),
 ]

@@ -1,0 +1,83 @@
+// The page of one build: its output while it is printed, its state while it changes.
+
+import { Problem, get, refresh } from "../ci_portal/api.js";
+import { offerCopies } from "../ci_portal/portal.js";
+import { text } from "../ci_portal/texts.js";
+import { OutputView } from "./output.js";
+import { followOutput } from "./stream.js";
+
+/** Milliseconds between two looks at the event; bytes of a large output that the page begins with, counted from its end. */
+const POLL = 2000;
+const TAIL = 2 ** 20;
+
+const facts = () => document.getElementById("facts");
+const isActive = () => facts().dataset.active === "true";
+
+/** Put what the server says now in place: state, attempts, history, title and icon. */
+async function refreshFacts() {
+  const page = await refresh(location.href, "#facts", "#history");
+  document.title = page.title;
+  const [icon, fresh] = [document, page].map((each) => each.querySelector('link[rel="icon"]'));
+  if (icon && fresh) icon.href = fresh.getAttribute("href");
+  offerCopies(facts());
+  const output = document.getElementById("output");
+  const newest = facts().dataset.newest;
+  // A retry is a run of its own: whoever looks at "the newest" goes on with that one.
+  if (newest && newest !== output?.dataset.run && !new URLSearchParams(location.search).has("run")) location.reload();
+}
+
+/** Look at the event until it has an outcome, and draw the page anew whenever something about it changed. */
+async function watchEvent() {
+  let seen = null;
+  while (isActive()) {
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+    try {
+      const now = JSON.stringify(await get(`/event/${facts().dataset.event}/`));
+      if (now !== seen) await refreshFacts();
+      seen = now;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem; // asked again soon
+    }
+  }
+}
+
+function showOutput(place) {
+  const [state, note, follow] = ["output_state", "output_note", "follow"].map((id) => document.getElementById(id));
+  const start = Math.max(0, Number(place.dataset.size) - 4 * TAIL) && Number(place.dataset.size) - TAIL;
+  let midLine = start > 0; // begins in the middle of a line, which is left out
+  let printed = false;
+
+  const view = new OutputView(place, ({ cut, following, shown }) => {
+    follow.setAttribute("aria-pressed", String(following));
+    note.hidden = !(cut || start);
+    if (!note.hidden) note.textContent = text("cut", { lines: shown });
+  });
+  follow.hidden = false;
+  follow.addEventListener("click", () => view.follow(!view.following));
+  state.textContent = text("connecting");
+
+  followOutput(place.dataset.url, start, {
+    text(piece) {
+      printed = true;
+      if (midLine) {
+        const line = piece.indexOf("\n");
+        if (line < 0) return;
+        piece = piece.slice(line + 1);
+        midLine = false;
+      }
+      view.append(piece);
+    },
+    state(name) {
+      state.textContent = text(name);
+    },
+    end() {
+      state.textContent = text(printed ? "complete" : "no_output");
+      follow.hidden = true;
+      refreshFacts().catch(() => {});
+    },
+  });
+}
+
+const output = document.getElementById("output");
+if (output) showOutput(output);
+watchEvent();

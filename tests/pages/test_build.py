@@ -1,0 +1,123 @@
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from events.models import Event
+from logs.models import Log, Output
+from tests.support import rows
+
+pytestmark = pytest.mark.django_db
+
+
+def page_of(client: Client, event: Event, **query: object) -> str:
+    answer = client.get(f"/builds/{event.pk}/", query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_it_shows_commit_ref_image_and_digest_with_the_commands_that_pull_it(client: Client):
+    event = rows.event(rows.repository(), status="3", digest=rows.DIGEST)
+    rows.run(event)
+    page = page_of(client, event)
+    assert f'title="{rows.COMMIT}">{rows.COMMIT[:12]}<' in page
+    assert ">main<" in page
+    assert "registry.example.com/team/exporter:buildv202611230801" in page
+    for tool in ("docker", "podman"):
+        assert f"<code>{tool} pull registry.example.com/team/exporter@{rows.DIGEST}</code>" in page
+
+
+def test_an_image_on_disk_has_no_pull_command(client: Client):
+    event = rows.event(rows.repository(), status="3", digest=rows.DIGEST)
+    rows.run(event, registory_add="")
+    page = page_of(client, event)
+    assert rows.DIGEST in page
+    assert "docker pull" not in page
+
+
+def test_it_says_why_a_build_failed(client: Client):
+    event = rows.event(rows.repository(), status="4", reason="The image is too large for <this> registry.")
+    rows.run(event)
+    page = page_of(client, event)
+    assert "The image is too large for &lt;this&gt; registry." in page
+    assert "<title>failed · exporter buildv202611230801 · CI Portal</title>" in page
+    assert 'href="/static/ci_portal/favicon-failed.svg"' in page
+
+
+def test_it_shows_every_attempt_with_its_phases(client: Client):
+    event = rows.event(rows.repository(), status="3", digest=rows.DIGEST)
+    begin = timezone.now()
+    times = {
+        "clone": {"started": begin.isoformat(), "finished": (begin + timedelta(seconds=4)).isoformat()},
+        "build": {"started": (begin + timedelta(seconds=4)).isoformat(), "finished": (begin + timedelta(seconds=94)).isoformat()},
+    }
+    first = rows.run(event, status="failed", reason="The node went away.", attempt=1)
+    second = rows.run(event, status="succeeded", attempt=2, phases=times)
+    page = page_of(client, event)
+    assert "clone <span>4 s</span>" in page
+    assert "build <span>1 min 30 s</span>" in page
+    assert "The node went away." in page
+    assert f'data-run="{second.pk}"' in page
+    assert f'data-run="{first.pk}"' in page_of(client, event, run=first.pk)
+
+
+def test_a_run_of_another_event_is_not_shown_here(client: Client):
+    exporter = rows.repository()
+    event, other = rows.event(exporter), rows.event(exporter)
+    foreign = rows.run(other)
+    assert client.get(f"/builds/{event.pk}/", {"run": foreign.pk}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [(Output.VERIFIED, "complete and verified"), (Output.GAP, "incomplete"), (Output.UNPROVEN, "ended without proof")],
+)
+def test_it_says_whether_the_output_is_complete(client: Client, verdict, words):
+    event = rows.event(rows.repository(), status="3")
+    run = rows.run(event)
+    Output.objects.create(run=run, size=7, closed_at=timezone.now(), verdict=verdict, verdict_detail="says why")
+    page = page_of(client, event)
+    assert words in page
+    assert "says why" in page
+
+
+def test_it_tells_the_history_of_this_event_alone(client: Client):
+    exporter = rows.repository()
+    event, other = rows.event(exporter), rows.event(exporter)
+    Log.objects.record("the run started", repo_name="exporter", event=event)
+    Log.objects.record("something else", repo_name="exporter", event=other)
+    page = page_of(client, event)
+    assert "the run started" in page
+    assert "something else" not in page
+
+
+def test_it_leads_to_manifest_and_output(client: Client):
+    event = rows.event(rows.repository())
+    run = rows.run(event)
+    page = page_of(client, event)
+    for path in (f"/job/{run.pk}/output/", f"/job/{run.pk}/manifest/"):
+        assert f'href="{path}"' in page
+
+
+def test_an_event_that_another_tool_recorded_has_a_page_too(client: Client):
+    event = Event.objects.create(name="", status="7", repo="", image="x")
+    page = page_of(client, event)
+    assert "recorded, not run by this portal" in page
+    assert 'data-active="false"' in page
+
+
+def test_it_asks_the_database_the_same_number_of_times_for_one_attempt_and_for_many(client: Client, django_assert_num_queries):
+    event = rows.event(rows.repository())
+    rows.run(event)
+    client.get(f"/builds/{event.pk}/")
+    with django_assert_num_queries(4):
+        client.get(f"/builds/{event.pk}/")
+    for _ in range(5):
+        rows.run(event)
+    with django_assert_num_queries(4):
+        client.get(f"/builds/{event.pk}/")
+
+
+def test_an_event_that_is_not_there_is_not_found(client: Client):
+    assert client.get("/builds/99/").status_code == 404
