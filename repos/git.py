@@ -1,0 +1,368 @@
+"""Asking git remotes: which commit a branch or tag is, which refs there are, what a commit holds.
+
+The only importer of GitPython. git runs in a scratch folder of its own, with nothing of the machine's or a user's configuration,
+for https and ssh only, to addresses that were judged before (`repos.addresses`), without following redirects, under limits of
+time and size. A credential reaches it through a file of mode 0600 and a credential helper that reads it: never in a URL, an
+argument or the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from git.cmd import Git
+
+from repos import git_failures, refs, urls
+from repos.addresses import allowed_addresses
+from repos.credentials import GitLogin
+from repos.errors import (
+    AddressRefused,
+    CredentialsRefused,
+    GitError,
+    GitTimeout,
+    HostUnreachable,
+    InvalidUrl,
+    Redirected,
+    RefNotFound,
+    RepositoryNotFound,
+    TooLarge,
+    UnknownCertificate,
+    UnknownHostKey,
+)
+from repos.git_environment import environment, inherited
+
+__all__ = [
+    "AddressRefused",
+    "CredentialsRefused",
+    "GitError",
+    "GitTimeout",
+    "HostUnreachable",
+    "InvalidUrl",
+    "Problem",
+    "Redirected",
+    "RefNotFound",
+    "Refs",
+    "Remote",
+    "RepositoryNotFound",
+    "Resolved",
+    "TooLarge",
+    "UnknownCertificate",
+    "UnknownHostKey",
+    "Wanted",
+    "list_refs",
+    "look_inside",
+    "resolve",
+]
+
+#: Seconds for one `ls-remote`, from start to end.
+LS_REMOTE_SECONDS = 15.0
+#: Seconds for the fetch and for each look at what it brought.
+FETCH_SECONDS = 60.0
+#: Bytes that `look_inside` may store, and that any command may print.
+FETCH_BYTES = 128 * 1024 * 1024
+OUTPUT_BYTES = 32 * 1024 * 1024
+_ERROR_BYTES = 64 * 1024
+#: The first git that knows http.curloptResolve; an older one would ignore it and dial whatever the name resolves to.
+_OLDEST_GIT = (2, 37)
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository elsewhere and how to log in to it."""
+
+    url: str  # without a credential
+    login: GitLogin = field(default_factory=GitLogin)
+    ca_pem: str = ""  # certificates trusted for this remote besides the system's and git.ca_bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a branch or tag was at the moment of asking."""
+
+    ref: str  # refs/heads/… or refs/tags/…; HEAD where it points to no branch
+    commit: str  # full object id
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """Short names and the commits that they stand for."""
+
+    default: str  # branch that HEAD points to, "" where it points to none
+    branches: dict[str, str]
+    tags: dict[str, str]
+
+
+#: A path to look for: wire name of its field, path in the checkout, and what it must be.
+Wanted = tuple[str, str, Literal["file", "directory"]]
+#: Wire name of the field, and a sentence.
+Problem = tuple[str, str]
+
+
+def resolve(remote: Remote, branch: str = "", tag: str = "", seconds: float = LS_REMOTE_SECONDS) -> Resolved:
+    """Ask the remote which commit `tag` is, else `branch`, else its HEAD: one `ls-remote`, a second one only to explain a failure.
+
+    Raises GitError and its subclasses; RefNotFound names the field `branch` or `tag`.
+    """
+    name, kind = (tag, "tag") if tag else (branch, "branch")
+    ref = f"refs/{'tags' if tag else 'heads'}/{name}" if name else "HEAD"
+    _check_name(name, kind)
+    with _session(remote) as session:
+        if tag:
+            found, _ = session.ls_remote(["--tags"], [ref, f"{ref}^{{}}"], seconds)
+            commit = found.get(f"{ref}^{{}}") or found.get(ref, "")  # of an annotated tag the commit, not the tag object
+        else:
+            found, head = session.ls_remote(["--heads"] if name else ["--symref"], [ref], seconds)
+            commit = found.get(ref, "")
+            ref = head or ref
+        if not commit:
+            raise _missing(session, name, kind, seconds)
+    return Resolved(ref, commit)
+
+
+def list_refs(remote: Remote, seconds: float = LS_REMOTE_SECONDS) -> Refs:
+    """Ask the remote for its branches and tags (annotated ones by the commit they lead to). Raises GitError and its subclasses."""
+    with _session(remote) as session:
+        return session.list_refs(seconds)
+
+
+def look_inside(remote: Remote, resolved: Resolved, paths: list[Wanted], seconds: float = FETCH_SECONDS) -> list[Problem]:
+    """Say which of `paths` are not in the commit as what they must be; symlinks are followed as far as they stay inside.
+
+    Fetches the commit's trees without their files into a scratch folder, and of files no more than the ones named and symlinks.
+    Raises GitError and its subclasses where the remote can't be asked.
+    """
+    problems = []
+    with _session(remote) as session:
+        session.fetch(resolved, seconds)
+        for name, path, kind in paths:
+            message = session.problem_with(resolved.commit, path, kind, seconds)
+            if message:
+                problems.append((name, message))
+    return problems
+
+
+class _Session:
+    """One remote, asked from one scratch folder."""
+
+    def __init__(self, folder: Path, url: str, host: str, login: GitLogin, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._url = url
+        self._host = host
+        self._login = login
+        self._environment = environment
+
+    def ls_remote(self, options: list[str], patterns: list[str], seconds: float) -> tuple[dict[str, str], str]:
+        """The refs that match, by full name, and the branch that HEAD points to (with --symref), "" where unknown."""
+        output = self._git(["ls-remote", *options, "--", self._url, *patterns], seconds)
+        found: dict[str, str] = {}
+        head = ""
+        for line in output.decode("utf-8", "replace").splitlines():
+            value, _, name = line.partition("\t")
+            if _OBJECT_ID.fullmatch(value):
+                found[name] = value
+            elif name == "HEAD" and _is_branch(value.removeprefix("ref: ")):
+                head = value.removeprefix("ref: ")
+        return found, head
+
+    def list_refs(self, seconds: float) -> Refs:
+        """All branches and tags."""
+        found, head = self.ls_remote(["--symref"], ["HEAD", "refs/heads/*", "refs/tags/*"], seconds)
+        branches = {name.removeprefix("refs/heads/"): value for name, value in found.items() if name.startswith("refs/heads/")}
+        tags = {name.removeprefix("refs/tags/"): value for name, value in found.items() if name.startswith("refs/tags/")}
+        peeled = {name.removesuffix("^{}"): value for name, value in tags.items() if name.endswith("^{}")}
+        plain = {name: value for name, value in tags.items() if not name.endswith("^{}")}
+        return Refs(head.removeprefix("refs/heads/"), branches, {**plain, **peeled})
+
+    def fetch(self, resolved: Resolved, seconds: float) -> None:
+        """Bring the commit and its trees into the scratch folder."""
+        self._git(["init", "--quiet", "--bare", "--template=", "--", "."], seconds)
+        command = ["fetch", "--quiet", "--depth=1", "--filter=blob:none", "--no-tags", "--no-recurse-submodules", "--", "origin"]
+        try:
+            self._git([*command, resolved.commit], seconds)
+            return
+        except GitError as error:
+            if error.code != "git_commit_not_served":
+                raise
+        self._git([*command, resolved.ref], seconds)
+        if self._git(["rev-parse", "--verify", "FETCH_HEAD^{commit}"], seconds).decode().strip() != resolved.commit:
+            raise RefNotFound("The branch or tag was changed just now: try again.")
+
+    def problem_with(self, commit: str, path: str, kind: str, seconds: float) -> str:
+        """A sentence where `path` is not in the commit as a file or directory, else ""."""
+        where = f"commit {commit[:12]}"
+        try:
+            path = refs.normal_path(path)
+        except ValueError as error:
+            return str(error)
+        if path == ".":
+            return "" if kind == "directory" else "The path names the repository's root, not a file."
+        listed = self._git(["ls-tree", "-z", "--full-tree", commit, "--", path], seconds)
+        if listed.startswith(b"160000 "):
+            return f"{path} is a submodule in {where}: what is in it can't be built from here."
+        found = self._look_up(f"{commit}:{path}", seconds)
+        if found == ("blob" if kind == "file" else "tree"):
+            return ""
+        return {
+            "blob": f"{path} is a file in {where}, not a directory.",
+            "tree": f"{path} is a directory in {where}, not a file.",
+            "symlink": f"{path} leads out of the repository through a symlink in {where}.",
+            "loop": f"{path} is a symlink in {where} that leads in a circle.",
+            "dangling": f"{path} is a symlink in {where} that leads to nothing.",
+        }.get(found, f"There is no {kind} {path} in {where}.")
+
+    def _look_up(self, name: str, seconds: float) -> str:
+        """Type of the object at `<commit>:<path>`, or what cat-file says instead (its --follow-symlinks)."""
+        (self._folder / "name").write_text(f"{name}\n", encoding="utf-8")
+        command = ["cat-file", "--batch-check=%(objectname) %(objecttype)", "--follow-symlinks"]
+        output = self._git(command, seconds, stdin=self._folder / "name").decode("utf-8", "replace")
+        line = output.partition("\n")[0]
+        if line.endswith(" missing"):
+            return "missing"
+        first, _, second = line.partition(" ")
+        return second if _OBJECT_ID.fullmatch(first) else first
+
+    def _git(self, arguments: list[str], seconds: float, stdin: Path | None = None) -> bytes:
+        """What git prints. Raises the error that its failure stands for."""
+        # GitPython hands on all of this process's environment; env takes out what is no business of git's or would change its ways.
+        withheld = [name for name in inherited(os.environ) if name not in self._environment]
+        command = [*(["env", *(f"-u{name}" for name in withheld)] if withheld else []), "git", *arguments]
+        with open(stdin or os.devnull, "rb") as source:
+            running = Git(self._folder).execute(
+                command, as_process=True, env=self._environment, istream=source, start_new_session=True
+            )
+        process = running.proc  # `running` ends it when it is collected
+        assert process is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with _Guard(process, self._folder, seconds) as guard:
+            with process.stdout, process.stderr:
+                output = process.stdout.read(OUTPUT_BYTES + 1)
+                if len(output) > OUTPUT_BYTES:
+                    guard.kill("size")
+                errors = process.stderr.read(_ERROR_BYTES).decode("utf-8", "replace")
+            status = process.wait()
+        if guard.reason or status:
+            raise self._failure(guard.reason, errors, seconds)
+        return bytes(output)
+
+    def _failure(self, reason: str, errors: str, seconds: float) -> GitError:
+        if reason == "time":
+            return GitTimeout(f"{self._host} did not answer within {seconds:g} seconds: try again later.")
+        if reason == "size":
+            return TooLarge(f"{self._host} sent more than the portal takes in: the repository is too large to be looked into.")
+        if re.search("unadvertised object|not our ref", errors):
+            return GitError(f"{self._host} does not serve this commit.", code="git_commit_not_served")
+        login = self._login
+        secrets = [login.password, login.username, quote(login.password, ""), quote(login.username, "")]
+        return git_failures.meaning(errors, self._host, bool(login)) or git_failures.unknown(errors, self._host, secrets)
+
+
+class _Guard:
+    """Kills git and everything that it started once its time is over or its folder has grown too large."""
+
+    def __init__(self, process: subprocess.Popen, folder: Path, seconds: float) -> None:
+        self.reason = ""  # time | size, once killed
+        self._process = process
+        self._folder = folder
+        self._seconds = seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Guard:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def kill(self, reason: str) -> None:
+        """End the whole group of processes."""
+        self.reason = self.reason or reason
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _watch(self) -> None:
+        end = time.monotonic() + self._seconds
+        while not self._done.wait(min(0.25, max(0.0, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return self.kill("time")
+            if _size(self._folder) > FETCH_BYTES:
+                return self.kill("size")
+        return None
+
+
+def _size(folder: Path) -> int:
+    """Bytes below a folder, as far as its files still exist."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.lstat().st_size
+    return total
+
+
+@contextmanager
+def _session(remote: Remote) -> Iterator[_Session]:
+    """Judge the remote's address, and lay out a scratch folder with its credential. Raises GitError and its subclasses."""
+    _check_git()
+    parts = urls.parts(remote.url)
+    split = urls.split(remote.url)
+    login = remote.login or GitLogin(split.username, split.password)
+    addresses = allowed_addresses(parts.host, parts.port)
+    with tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
+        folder = Path(name)
+        yield _Session(folder, split.url, parts.host, login, environment(folder, split.url, parts, addresses, login, remote.ca_pem))
+
+
+@cache
+def _check_git() -> None:
+    if Git().version_info[:2] < _OLDEST_GIT:
+        raise GitError(f"git {'.'.join(map(str, _OLDEST_GIT))} or newer must be installed beside the portal.", code="git_too_old")
+
+
+def _check_name(name: str, kind: str) -> None:
+    if not name:
+        return
+    try:
+        (refs.check_tag if kind == "tag" else refs.check_branch)(name)
+    except ValueError as error:
+        raise RefNotFound(str(error), field=kind, code="git_ref_invalid") from None
+
+
+def _is_branch(ref: str) -> bool:
+    """Whether a name that the remote sent is that of a branch, and of one that may be handed to git again."""
+    try:
+        refs.check_branch(ref.removeprefix("refs/heads/"))
+    except ValueError:
+        return False
+    return ref.startswith("refs/heads/")
+
+
+def _missing(session: _Session, name: str, kind: str, seconds: float) -> RefNotFound:
+    """Why there is no such ref: the repository is empty, or the name is a little wrong."""
+    try:
+        known = session.list_refs(seconds)
+    except GitError:
+        return RefNotFound(f"The repository has no {kind} {name or 'HEAD'}.", field=kind)
+    if not known.branches and not known.tags:
+        return RefNotFound("The repository is empty: push a commit to it first.", field=kind, code="git_repository_empty")
+    if not name:
+        return RefNotFound("The remote's HEAD leads to no commit: name the branch to build.", field="branch")
+    close = difflib.get_close_matches(name, known.tags if kind == "tag" else known.branches, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return RefNotFound(f"The repository has no {kind} {name}.{hint}", field=kind)
