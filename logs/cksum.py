@@ -2,7 +2,7 @@
 
 POSIX (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/cksum.html) defines a CRC-32 that takes each byte's highest bit
 first, starts from 0, appends the length (lowest byte first, no leading zeros) and inverts the result. zlib's CRC-32 has the same
-polynomial with the bits the other way round and inverts its value at both ends, so it does the work over bytes whose bits are reversed.
+polynomial with the bits the other way round and inverts its value at both ends: it does the work, over bytes with reversed bits.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
-
 if TYPE_CHECKING:
     from events.models import Event
     from runners.models import Run

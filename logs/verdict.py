@@ -1,0 +1,52 @@
+"""Whether an output is what its run printed: the count and checksum of what was read against what the containers reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from logs import cksum
+from logs.models import Output, OutputStream
+
+
+def ran(stream: OutputStream) -> bool:
+    """Whether anything was heard of the container: bytes, a gap, or its end."""
+    return bool(stream.ended or stream.cursor or stream.raw_bytes or stream.ahead or stream.gaps)
+
+
+def judge_stream(stream: OutputStream) -> tuple[str, str]:
+    """The verdict on one container, and why, as part of a sentence."""
+    if stream.expected_bytes is None or stream.expected_cksum is None:
+        if stream.gaps:
+            return Output.GAP, f"{stream.container}: bytes are missing{_where(stream)}"
+        return Output.UNPROVEN, f"{stream.container} could not report what it printed"
+    missing = stream.expected_bytes - stream.raw_bytes
+    if missing > 0:
+        return Output.GAP, f"{stream.container}: {missing} of {stream.expected_bytes} bytes are missing{_where(stream)}"
+    if missing < 0:
+        return Output.GAP, f"{stream.container}: {-missing} more bytes were read than it reported ({stream.expected_bytes})"
+    if cksum.finish(stream.crc, stream.raw_bytes) != stream.expected_cksum:
+        return Output.GAP, f"{stream.container}: its {stream.raw_bytes} bytes are not the ones it reported (checksums differ)"
+    return Output.VERIFIED, f"{stream.container}: {stream.raw_bytes} bytes"
+
+
+def _where(stream: OutputStream) -> str:
+    places = [f"{missing or 'an unknown number of'} at byte {offset}" for offset, missing in stream.gaps[:3]]
+    more = f" and {len(stream.gaps) - 3} more gaps" if len(stream.gaps) > 3 else ""
+    return f" ({', '.join(places)}{more})" if places else ""
+
+
+def judge(output: Output, streams: Sequence[OutputStream]) -> tuple[str, str]:
+    """The verdict on the whole output and one sentence that says why.
+
+    VERIFIED: every container that ran reported count and checksum, and they are those of what was read and stored.
+    GAP: bytes are missing. UNPROVEN: a container could report nothing, or none ran.
+    """
+    judged = [judge_stream(stream) for stream in streams if ran(stream)]
+    reasons = {verdict: [why for given, why in judged if given == verdict] for verdict, _ in judged}
+    if output.dropped:
+        cut = f"cut at byte {output.size}: {output.dropped} more bytes were printed and not stored"
+        reasons.setdefault(Output.GAP, []).append(cut)
+    for verdict in (Output.GAP, Output.UNPROVEN, Output.VERIFIED):
+        if verdict in reasons:
+            return verdict, "; ".join(reasons[verdict])[:300]
+    return Output.UNPROVEN, "no container ran"
