@@ -175,7 +175,7 @@ class Masker:
     def _mask(self, data: bytes, hold: int, found: list[tuple[int, int]]) -> bytes:
         """Replace what was found before `hold`; hold back the rest, where more bytes may decide otherwise."""
         done = self._covered
-        pieces = []
+        pieces: list[bytes] = []
         for start, stop in found:
             if start >= hold:
                 break
