@@ -6,7 +6,7 @@ from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
 from ci_portal import pages
-from ci_portal.api.schema import DocsView, SchemaView
+from ci_portal.api.docs import DocsView, SchemaView
 from events.pages import builds
 from events.views import EventCollection, EventRow
 from logs.views import LogCollection, LogRow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from ci_portal.api.request_id import request_id
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 #: First segments of the paths that scripts use; an error there is a problem whatever the client accepts.
@@ -155,6 +158,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """`handler500`: says nothing of the cause; the log has it under the request's id."""
+    logger.error("%s %s failed, request id %s", request.method, request.path, request_id(request))
     problem = Problem(500, slug(500), "Something went wrong in the portal. Its log says more under this request id.")
     return plain_response(request, problem) if for_scripts(request) else defaults.server_error(request)
 

@@ -1,0 +1,130 @@
+"""`/repo/` in JSON: table `gitstat` by its wire names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rest_framework import serializers
+
+from ci_portal.api.texts import FreeText, Secret, SecretKey
+from ci_portal.api.times import LegacyTime, UtcTime
+from ci_portal.api.wire import WireSerializer, sources
+from logs.models import Log
+from repos import logins, refs, urls
+from repos.errors import InvalidUrl
+from repos.models import Repository
+
+#: Wire name → attribute, in the contract's order.
+WIRE = {
+    "id": "id",
+    "repo_name": "repo_name",
+    "repo": "repo",
+    "branch": "branch",
+    "tag": "tag",
+    "build_path": "build_path",
+    "dockerfile": "dockerfile",
+    "job": "job",
+    "type": "type",
+    "image": "image",
+    "desc": "desc",
+    "Time": "time",
+    "user": "user",
+    "ca_secret": "ca_secret",
+    "name": "name",
+}
+SECRETS = {"git_user": "username", "git_token": "password", "deploy_key": "ssh_key"}
+
+
+def check_repo_name(name: str) -> None:
+    """Refuse a name that no path could lead to: digits alone would be an id, and "/" may only stand between parts."""
+    if name.isascii() and name.isdigit():
+        raise ValueError("must not be digits alone: those would be read as an id.")
+    if re.search(r"[?#%\\]", name) or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ValueError(
+            "must not contain any of ? # % \\, nor start or end with '/', nor have '.', '..' or nothing between two '/'."
+        )
+
+
+def check_url(url: str) -> None:
+    """Refuse what git may not be given, with a ValueError."""
+    try:
+        urls.check(url)
+    except InvalidUrl as error:
+        raise ValueError(error.message) from None
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no private key, without repeating any of it."""
+    if not re.match(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n.+\n-----END [A-Z ]*PRIVATE KEY-----\s*\Z", key, re.DOTALL):
+        raise ValueError("must be a private key in PEM form, from its BEGIN line to its END line.")
+
+
+class RepositorySerializer(WireSerializer):
+    """One repository. Its credentials are written only: a URL's login, `git_user` and `git_token`, `deploy_key`."""
+
+    desc = FreeText(required=False, allow_blank=True, max_length=200)
+    Time = LegacyTime(source="time")
+    Time_utc = UtcTime(source="time", allow_null=True)
+    git_user = Secret(max_length=200, help_text="User name for the https remote; empty: remove it.")
+    git_token = Secret(max_length=4000, help_text="Token or password for the https remote; empty: remove it.")
+    deploy_key = SecretKey(max_length=16000, help_text="Private key for the ssh remote; empty: remove it.")
+    has_credentials = serializers.BooleanField(read_only=True, help_text="Whether credentials are stored.")
+    last_event = serializers.IntegerField(read_only=True, allow_null=True, help_text="id of the newest event.")
+
+    checks: dict[str, Callable[[str], None]] = {
+        "repo_name": check_repo_name,
+        "repo": check_url,
+        "branch": refs.check_branch,
+        "tag": refs.check_tag,
+        "build_path": refs.check_path,
+        "dockerfile": refs.check_path,
+        "job": refs.check_dns_label,
+        "image": refs.check_image,
+        "ca_secret": refs.check_dns_name,
+        "deploy_key": check_key,
+    }
+
+    class Meta:
+        model = Repository
+        fields = [*WIRE, "Time_utc", "has_credentials", "last_event", *SECRETS]
+        extra_kwargs = sources({name: attribute for name, attribute in WIRE.items() if name != "Time"})
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Validate, with a login in `repo` taken out of it first."""
+        url = data.get("repo")
+        if not isinstance(url, str):
+            return super().to_internal_value(data)
+        url = url.strip()
+        found = urls.split(url)
+        if found.username or found.password:
+            try:
+                urls.check(url)
+            except InvalidUrl as error:
+                raise serializers.ValidationError({"repo": [serializers.ErrorDetail(error.message, error.code)]}) from None
+            if not data.get("git_user") and not data.get("git_token"):
+                data = {**data, "git_user": found.username, "git_token": found.password}
+        return super().to_internal_value({**data, "repo": found.url})
+
+    def create(self, validated_data: dict[str, Any]) -> Repository:
+        """Register a repository with its credentials; `user` is who does it where the request names nobody."""
+        sent = self._sent(validated_data)
+        validated_data["user"] = validated_data.get("user") or self.context["view"].actor()[:50]
+        repository: Repository = super().create(validated_data)
+        self.changes += logins.apply(repository, sent, moved=False)
+        return repository
+
+    def update(self, instance: Repository, validated_data: dict[str, Any]) -> Repository:
+        """Change a repository. A new name goes to its history and events too; a new server gets no credential of the old one."""
+        sent, name, url = self._sent(validated_data), instance.repo_name, instance.repo
+        repository: Repository = super().update(instance, validated_data)
+        if repository.repo_name != name:
+            Log.objects.filter(repository_id=name).update(repository_id=repository.repo_name)
+            repository.events.update(repo=repository.repo_name)
+        self.changes += logins.apply(repository, sent, moved=not logins.same_place(url, repository.repo))
+        return repository
+
+    @staticmethod
+    def _sent(validated_data: dict[str, Any]) -> logins.Sent:
+        return logins.Sent(**{to: validated_data.pop(name) for name, to in SECRETS.items() if name in validated_data})
