@@ -26,7 +26,7 @@ class RepositoryForm(forms.Form):
     """The original's fields under the original's names, and the git login."""
 
     repo_name = _text(
-        _("Name"), 150, required=True, placeholder="prometh-exporter", help_text=_("How scripts call it, once and for all.")
+        _("Name"), 150, required=True, placeholder="prometh-exporter", help_text=_("How scripts call it.")
     )
     repo = _text(
         _("Git URL"),
@@ -46,6 +46,15 @@ class RepositoryForm(forms.Form):
         secret=True,
         autocomplete="new-password",
         help_text=_("Kept encrypted; no page, log or answer ever shows it."),
+    )
+    deploy_key = forms.CharField(
+        label=_("Deploy key"),
+        required=False,
+        max_length=16000,
+        help_text=_("Private key for an ssh URL. Kept encrypted and never shown."),
+        widget=forms.Textarea(
+            attrs={"rows": 2, "placeholder": "-----BEGIN OPENSSH PRIVATE KEY-----", "autocomplete": "off", "spellcheck": "false"}
+        ),
     )
     ca_secret = _text(
         _("Certificate"),
@@ -79,7 +88,7 @@ class RepositoryForm(forms.Form):
     def groups(self) -> list[tuple[Text, list[forms.BoundField]]]:
         """All other fields, under their headings."""
         return [
-            (_("Access"), [self[name] for name in ("git_user", "git_token", "ca_secret")]),
+            (_("Access"), [self[name] for name in ("git_user", "git_token", "deploy_key", "ca_secret")]),
             (_("What to build"), [self[name] for name in ("branch", "tag", "build_path", "dockerfile")]),
             (_("What comes out"), [self[name] for name in ("image", "job", "type")]),
             (_("About it"), [self[name] for name in ("name", "user", "desc")]),

@@ -39,8 +39,8 @@ def phases(run: Run) -> list[Phase]:
 
 
 def _output(run: Run | None) -> Output | None:
-    """The run's output, if there is any yet, without the archive's index, which no page shows."""
-    return Output.objects.filter(run=run).defer("frames").first() if run else None
+    """The run's output, if there is any yet: what the page tells of it, and not the archive's index."""
+    return Output.objects.filter(run=run).only("run_id", "size", "closed_at", "verdict", "verdict_detail").first() if run else None
 
 
 def _chosen(runs: list[Run], wanted: str) -> Run | None:

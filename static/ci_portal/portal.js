@@ -18,14 +18,18 @@ export function offerCopies(root = document) {
   for (const button of root.querySelectorAll("button.copy")) button.hidden = false;
 }
 
+const buildPage = (event) => `/builds/${encodeURIComponent(event.id)}/`;
+
 async function build(button) {
   const name = button.dataset.repo;
   button.disabled = true;
   notice(text("starting", { name }));
   try {
     const started = await post("/check/", { repo: name });
-    location.assign(`/builds/${encodeURIComponent(started.event.id)}/`);
+    location.assign(buildPage(started.event));
   } catch (problem) {
+    // Refused by the backend: the event is recorded, with the reason, and its page says more.
+    if (problem.body?.event) return location.assign(buildPage(problem.body.event));
     notice(text("not_started", { name, reason: problem.message }), true);
     button.disabled = false;
   }

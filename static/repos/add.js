@@ -25,12 +25,12 @@ function clearErrors() {
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 }
 
-/** Show each error beside its field, what belongs to no field at the top, and go to the first. */
-function showErrors(problem, names = {}) {
+/** Show each error beside its field and go to the first. Returns the messages that belong to no field. */
+function markErrors(errors, names = {}) {
   const own = Object.fromEntries(Object.entries(names).map(([field, wire]) => [wire, field]));
   const loose = [];
   let first = null;
-  for (const { field, message } of problem.errors) {
+  for (const { field, message } of errors) {
     const input = form.querySelector(`.field [name="${CSS.escape(own[field] ?? field ?? "")}"]`);
     if (!input) {
       loose.push(field ? `${field}: ${message}` : message);
@@ -42,11 +42,17 @@ function showErrors(problem, names = {}) {
     input.setAttribute("aria-invalid", "true");
     first ??= input;
   }
-  if (loose.length || !first) loose.unshift(problem.message);
-  summary.textContent = [first ? text("not_added") : "", ...loose].join(" ").trim();
-  summary.hidden = false;
   if (first?.closest("details")) first.closest("details").open = true;
   first?.focus();
+  return loose;
+}
+
+/** The same, and say above the form what belongs to no field. */
+function showErrors(problem) {
+  const loose = markErrors(problem.errors);
+  if (loose.length === problem.errors.length) summary.textContent = problem.message;
+  else summary.textContent = [text("not_added"), ...loose].join(" ");
+  summary.hidden = false;
 }
 
 function moveLogin() {
@@ -90,12 +96,12 @@ async function testConnection() {
   clearErrors();
   const body = {};
   for (const [name, value] of Object.entries(values(CHECKED))) body[CHECK_NAMES[name] ?? name] = value;
-  if (!body.repo) return showErrors({ message: "", errors: [{ field: "repo", message: text("test_needs_url") }] });
-  const problem = await test(document.getElementById("test_result"), document.getElementById("test_button"), body);
-  if (problem?.errors.length) showErrors(problem, CHECK_NAMES);
+  if (!body.repo) return markErrors([{ field: "repo", message: text("test_needs_url") }]);
+  markErrors(await test(document.getElementById("test_result"), document.getElementById("test_button"), body), CHECK_NAMES);
 }
 
-for (const input of form.querySelectorAll(".field input")) {
+form.noValidate = true; // the server tells what is wrong, in more detail
+for (const input of form.querySelectorAll(".field [name]")) {
   const described = [`${input.id}_helptext`, `${input.id}_error`].filter((id) => document.getElementById(id));
   input.setAttribute("aria-describedby", described.join(" "));
 }

@@ -17,12 +17,13 @@ function icon(name) {
   return svg;
 }
 
+/** `ok` is null for what could not be looked at. */
 function line({ name, ok, detail }) {
-  const item = document.createElement("li");
-  const [said, words] = [document.createElement("strong"), document.createElement("span")];
-  said.textContent = `${name}: ${text(ok ? "passed" : "not_passed")}`;
-  words.textContent = detail ?? "";
-  item.append(icon(ok ? "succeeded" : "failed"), said, words);
+  const [shape, words] = ok === null ? ["unknown", "not_checked"] : ok ? ["succeeded", "passed"] : ["failed", "not_passed"];
+  const [item, said, why] = ["li", "strong", "span"].map((tag) => document.createElement(tag));
+  said.textContent = `${text(`check_${name}`)}: ${text(words)}`;
+  why.textContent = detail;
+  item.append(icon(shape), said, why);
   return item;
 }
 
@@ -34,19 +35,19 @@ function show(place, summary, checks) {
   place.hidden = false;
 }
 
-/** Ask what a check with this body would do and show the answer in `place`. Returns the Problem where it was refused. */
+/** Ask what a check with this body would do and show the answer in `place`. Returns what must be corrected: [{ field, message }]. */
 export async function test(place, button, body) {
   show(place, text("testing"), []);
   button.disabled = true;
   try {
     const answer = await post("/check/", { ...body, dry_run: true });
-    show(place, text(answer.ok ? "test_ok" : "test_failed"), answer.checks ?? []);
+    show(place, text(answer.ok ? "test_ok" : "test_failed"), answer.checks);
+    return answer.checks.filter(({ ok, field }) => ok === false && field).map(({ field, detail }) => ({ field, message: detail }));
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     show(place, problem.message, []);
-    return problem;
+    return problem.errors;
   } finally {
     button.disabled = false;
   }
-  return null;
 }
