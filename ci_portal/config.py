@@ -73,6 +73,8 @@ class Build(Section):
     timeout_seconds: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     max_running: Annotated[int, Field(ge=0, description="0: no limit of the portal's own")] = 4
     cache: bool = False
+    #: Where the local backend works (builds/) and leaves images without a registry (images/).
+    folder: str = "var"
 
 
 class Kubernetes(Section):

@@ -7,8 +7,10 @@ from django.views.i18n import set_language
 
 from ci_portal import pages
 from ci_portal.api.docs import DocsView, SchemaView
+from ci_portal.views import CheckView, ManifestView
 from events.pages import builds
 from events.views import EventCollection, EventRow
+from logs.output_view import OutputStatusView, OutputView
 from logs.views import LogCollection, LogRow
 from repos.views import RepositoryCollection, RepositoryRow
 from runners.pages import build
@@ -29,8 +31,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("job/<int:key>/", RunRow.as_view(), name="job-row"),
     path("log/", LogCollection.as_view(), name="log-collection"),
     path("log/<int:key>/", LogRow.as_view(), name="log-row"),
-    # One check in one go, and what a run would create: POST /check/, GET /job/<id>/manifest/
-    # What a run printed: GET /job/<id>/output/
+    # One check in one go, and what a run's backend was asked to run
+    path("check/", CheckView.as_view(), name="check"),
+    path("job/<int:pk>/manifest/", ManifestView.as_view(), name="job-manifest"),
+    # What a run printed
+    path("job/<int:key>/output/", OutputView.as_view(), name="job-output"),
+    path("job/<int:key>/output/status/", OutputStatusView.as_view(), name="job-output-status"),
     # Description of all this
     path("schema/", SchemaView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(), name="docs"),

@@ -72,6 +72,14 @@ class Log(models.Model):
         return self.msg or ""
 
 
+class OutputQuerySet(models.QuerySet["Output"]):
+    """Named reads."""
+
+    def to_archive(self) -> OutputQuerySet:
+        """Closed outputs whose bytes are still in the database, the oldest first."""
+        return self.filter(closed_at__isnull=False, archived_at__isnull=True, size__gt=0).order_by("closed_at")
+
+
 class Output(models.Model):
     """What one run printed: the masked bytes of its containers, one after the other, clone first."""
 
@@ -88,6 +96,8 @@ class Output(models.Model):
     archive = models.CharField(max_length=200, default="")  # name in Django's default storage of the archive, or of one being made
     archived_at = models.DateTimeField(null=True)  # the archive holds the bytes now, the chunks are gone
     frames = models.JSONField(default=list)  # of the archive: [offset in output, offset in file] of each compressed member
+
+    objects = OutputQuerySet.as_manager()
 
     class Meta:
         db_table = "output"

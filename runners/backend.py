@@ -8,7 +8,10 @@ from pathlib import Path
 from django.conf import settings
 
 from ci_portal.config import BASE_DIR, Config
-from runners.backends.base import Backend
+from repos import urls
+from repos.addresses import allowed_addresses
+from repos.errors import GitError, HostUnreachable
+from runners.backends.base import Backend, Refused, Unreachable
 from runners.build import JobSettings
 
 #: Images that hold git, a shell and the builder: https://hub.docker.com/r/moby/buildkit, https://quay.io/repository/buildah/stable
@@ -31,8 +34,28 @@ def job_settings(config: Config) -> JobSettings:
     )
 
 
-def _read_bundle(path: str) -> str:
+def bundle() -> str:
+    """The certificates (PEM) of git.ca_bundle, which the portal's own connections trust besides the system's; "" without one."""
+    path = settings.PORTAL.git.ca_bundle
     return Path(path).read_text(encoding="utf-8") if path else ""
+
+
+def pins(url: str) -> list[str]:
+    """The entry of git's http.curloptResolve that keeps a build's clone on the addresses that are allowed for this URL.
+
+    Raises Refused where none is allowed, Unreachable where the name has no address now.
+    """
+    try:
+        parts = urls.check(url)
+        addresses = allowed_addresses(parts.host, parts.port)
+    except HostUnreachable as error:
+        raise Unreachable(str(error)) from None
+    except GitError as error:
+        raise Refused(str(error)) from None
+    if addresses == [parts.host]:
+        return []
+    dialled = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
+    return [f"{parts.host}:{parts.port}:{dialled}"]
 
 
 @lru_cache(maxsize=2)
@@ -44,7 +67,8 @@ def _backend(name: str, config_json: str) -> Backend:
         return KubernetesBackend(job_settings(config), kubeconfig=config.kubernetes.kubeconfig, context=config.kubernetes.context)
     from runners.backends.local import LocalBackend
 
-    return LocalBackend(work=BASE_DIR / "var" / "builds", certificates=BASE_DIR / "conf" / "ca")
+    folder = BASE_DIR / config.build.folder
+    return LocalBackend(folder / "builds", BASE_DIR / "conf" / "ca", layouts=folder / "images", trusted_pem=bundle(), pins=pins)
 
 
 def backend_named(name: str) -> Backend:

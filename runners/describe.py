@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 
 from repos.credentials import GitLogin, git_login
+from runners.backend import bundle
 from runners.backends.base import Backend, BackendError
 from runners.build import BuildSecrets, BuildSpec
 from runners.models import Run
@@ -73,8 +74,7 @@ def secrets_of(run: Run, spec: BuildSpec) -> BuildSecrets:
 def registry_of(spec: BuildSpec, backend: Backend) -> Registry:
     """A client for the build's registry, with the login and the certificates that the portal has for it."""
     username, password = registry_login(spec.registry)
-    bundle = settings.PORTAL.git.ca_bundle
-    trusted = Path(bundle).read_text(encoding="utf-8") if bundle else ""
+    trusted = bundle()
     if spec.ca_secret:
         with suppress(BackendError):  # the connection itself will tell whether the certificate was needed
             trusted += "\n" + backend.certificate(spec.ca_secret)

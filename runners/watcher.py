@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from django.db import DatabaseError, close_old_connections, connection
-from logs.archive import archive_closed
-from logs.output import StaleWriter
 
+from logs.archive import ArchiveError, archive
+from logs.models import Output
+from logs.output import StaleWriter
 from runners import leases
 from runners.backends.base import Backend
 from runners.follow import Follow
@@ -188,10 +189,16 @@ class Watcher:
             self.archiving = self.calls.submit(self._archive_closed)
 
     def _archive_closed(self) -> None:
+        """In a thread of its own: move finished output to the storage; what can't be moved stays and is tried again."""
         try:
-            archive_closed()
+            for output in Output.objects.to_archive()[:100]:
+                if self.stopping.is_set():
+                    return
+                archive(output)
+        except (ArchiveError, DatabaseError) as error:
+            logger.warning("%s; it stays in the database and is tried again", error)
         except Exception:
-            logger.exception("archiving finished output; it stays in the database and is tried again")
+            logger.exception("archiving")
         finally:
             close_old_connections()
 
