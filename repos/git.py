@@ -76,6 +76,8 @@ FETCH_SECONDS = 60.0
 FETCH_BYTES = 128 * 1024 * 1024
 OUTPUT_BYTES = 32 * 1024 * 1024
 _ERROR_BYTES = 64 * 1024
+#: Seconds between two looks at the size of the scratch folder.
+_LOOK_SECONDS = 0.25
 #: The first git that knows http.curloptResolve; an older one would ignore it and dial whatever the name resolves to.
 _OLDEST_GIT = (2, 37)
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -299,7 +301,7 @@ class _Guard:
 
     def _watch(self) -> None:
         end = time.monotonic() + self._seconds
-        while not self._done.wait(min(0.25, max(0.0, end - time.monotonic()))):
+        while not self._done.wait(min(_LOOK_SECONDS, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
                 return self.kill("time")
             if _size(self._folder) > FETCH_BYTES:
