@@ -1,0 +1,306 @@
+"""Builds on this machine, with git and buildah; the embedded default.
+
+Every run has a folder under `work`. Its supervisor (`local_build`) is a process of its own that tells all it knows in that folder,
+so that a watcher may come and go; this module starts supervisors and reads folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runners.backends import local_reasons
+from runners.backends.base import Piece, Refused, RunState, StreamBroken, Unreachable
+from runners.backends.local_build import read_json, remove_tree, write_json
+from runners.backends.local_folder import end_supervisor, end_what_remains, patiently_held, read_on, start, step_state
+from runners.backends.local_process import is_held
+from runners.backends.local_steps import Plan, build_command, digest_of_layout, layout_of, push_command
+from runners.build import BuildSecrets, BuildSpec
+
+#: A build is not started with less room than this on the disk of `work`.
+LEAST_DISK_BYTES = 512 << 20
+_POLL_SECONDS = 0.02
+#: How often a supervisor's lock is asked for, in case it died without a word.
+_ALIVE_SECONDS = 0.5
+
+
+class LocalBackend:
+    """Runs builds in folders under `work`.
+
+    `certificates` holds <ca_secret>.crt files, `layouts` takes the images that have no registry (default: images beside `work`).
+    `trusted_pem` is trusted by every build beside the system's certificates. `pins` gives, for a git URL, the entries of git's
+    http.curloptResolve that keep it on the addresses that were judged; it may raise Refused or Unreachable.
+    """
+
+    name = "local"
+    launches_in_request = False  # a supervisor outlives its starter, but only the watcher's machine is meant to build
+
+    def __init__(
+        self,
+        work: Path,
+        certificates: Path,
+        *,
+        layouts: Path | None = None,
+        trusted_pem: str = "",
+        pins: Callable[[str], list[str]] | None = None,
+    ) -> None:
+        self.work, self.certificates = work.absolute(), certificates
+        self.layouts = (layouts or self.work.parent / "images").absolute()
+        self._trusted_pem = trusted_pem
+        self._pins = pins or (lambda url: [])
+        self._closed = threading.Event()
+        self._seen: dict[str, tuple[Any, ...]] | None = None
+        self._alive: dict[str, tuple[float, bool]] = {}
+
+    def containers(self, spec: BuildSpec) -> tuple[str, ...]:
+        """The steps in their order; nothing is pushed where there is no registry."""
+        return ("clone", "build", "push") if spec.registry else ("clone", "build")
+
+    # Starting
+
+    def launch(self, spec: BuildSpec, secrets: BuildSecrets) -> None:
+        """Start the run's supervisor unless it was started before. Raises Unreachable or Refused."""
+        self.check(spec, secrets)
+        folder = self._folder(spec)
+        self.work.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = patiently_held(folder)
+        if lock is None:
+            return
+        try:
+            if not (folder / "supervisor.json").exists():
+                self._prepare(folder, spec)
+                start(folder, lock, secrets)
+        finally:
+            os.close(lock)
+
+    def _prepare(self, folder: Path, spec: BuildSpec) -> None:
+        write_json(folder / "plan.json", asdict(self._plan(spec, self._pins(spec.repo_url))))
+        extra = {"secret": self.certificate(spec.ca_secret), "portal": self._trusted_pem}
+        for name, pem in extra.items():
+            if pem:
+                (folder / "certificates").mkdir(exist_ok=True)
+                (folder / "certificates" / f"{name}.crt").write_text(pem, encoding="utf-8")
+
+    def _plan(self, spec: BuildSpec, pins: list[str]) -> Plan:
+        return Plan(
+            steps=list(self.containers(spec)),
+            timeout_seconds=spec.timeout_seconds,
+            url=spec.repo_url,
+            ref=spec.ref,
+            commit=spec.commit,
+            dockerfile=spec.dockerfile or "Dockerfile",
+            build_path=spec.build_path or ".",
+            registry=spec.registry,
+            image=spec.image,
+            tag=spec.image_tag,
+            layouts=str(self.layouts),
+            insecure=spec.insecure_registry,
+            submodules=spec.submodules,
+            pins=pins,
+            environment=_columns(spec),
+        )
+
+    def check(self, spec: BuildSpec, secrets: BuildSecrets) -> list[str]:
+        """Whether this machine can build at all: tools, room on the disk, the named certificate. Changes nothing."""
+        for tool in ("git", "buildah"):
+            if not shutil.which(tool):
+                raise Unreachable(
+                    f"{tool} is not installed on the machine that builds: install the package of that name, the build waits"
+                )
+        if os.geteuid() != 0 and not shutil.which("newuidmap"):
+            raise Unreachable(
+                "newuidmap is not installed on the machine that builds (package uidmap or shadow-utils): the build waits"
+            )
+        place = next(path for path in (self.work, *self.work.parents) if path.exists())
+        if (free := shutil.disk_usage(place).free) < LEAST_DISK_BYTES:
+            raise Unreachable(
+                f"only {free >> 20} MiB are free on the disk that builds need ({place}): the build waits until there is room"
+            )
+        if any("\n" in value or "\0" in value for value in (secrets.git_username, secrets.git_password)):
+            raise Refused("user and token for git can't hold a line break")
+        if not spec.registry:
+            try:
+                layout_of(self.layouts, spec.image, spec.image_tag)
+            except ValueError as error:
+                raise Refused(f"{error}: use lower case letters, digits, dots, hyphens and slashes") from None
+        self.certificate(spec.ca_secret)
+        return [] if spec.registry else [f"no registry is configured: the image is left in {self.layouts}"]
+
+    def manifest(self, spec: BuildSpec) -> list[dict[str, Any]]:
+        """What a launch would run, in the order in which it runs; logins are files that only their own step has."""
+        folder = self._folder(spec)
+        certificates = str(folder / "certificates") if spec.ca_secret or self._trusted_pem else ""
+        context = os.path.normpath(folder / "source" / (spec.build_path or "."))
+        dockerfile = os.path.normpath(folder / "source" / (spec.dockerfile or "Dockerfile"))
+        commands = {
+            "clone": ["git", "fetch", "--depth", "1", "--", spec.repo_url, spec.commit],
+            "build": build_command(folder, dockerfile, context, certificates),
+            "push": push_command(folder, spec.image_reference, certificates),
+        }
+        return [
+            {
+                "kind": "LocalBuild",
+                "metadata": {"name": spec.name, "labels": {"run": str(spec.run_id), "event": str(spec.event_id)}},
+                "spec": {
+                    "timeoutSeconds": spec.timeout_seconds,
+                    "folder": str(folder),
+                    "environment": _columns(spec),
+                    "steps": [{"name": name, "command": commands[name]} for name in self.containers(spec)],
+                    "image": spec.image_reference if spec.registry else f"oci:{self.layouts / spec.image / spec.image_tag}",
+                },
+            }
+        ]
+
+    # Following
+
+    def changes(self, timeout: float) -> set[str] | None:
+        """Wait for news in the folders; None the first time, when everything is news."""
+        if self._seen is None:
+            self._seen = self._look()
+            return None
+        until = time.monotonic() + timeout
+        while True:
+            now = self._look()
+            changed = {uid for uid in now.keys() | self._seen.keys() if now.get(uid) != self._seen.get(uid)}
+            self._seen = now
+            if changed or time.monotonic() >= until or self._closed.wait(min(_POLL_SECONDS, timeout)):
+                return changed
+
+    def _look(self) -> dict[str, tuple[Any, ...]]:
+        """What would be different after a change: a folder's time (files come by a rename) and whether its supervisor lives."""
+        found: dict[str, tuple[Any, ...]] = {}
+        try:
+            entries = list(os.scandir(self.work))
+        except FileNotFoundError:
+            return {}
+        for entry in entries:
+            try:
+                found[entry.name] = (entry.stat().st_mtime_ns, self._lives(entry.name))
+            except FileNotFoundError:
+                continue  # removed meanwhile
+        self._alive = {uid: known for uid, known in self._alive.items() if uid in found}
+        return found
+
+    def _lives(self, uid: str) -> bool:
+        asked, alive = self._alive.get(uid, (0.0, False))
+        if time.monotonic() - asked > _ALIVE_SECONDS:
+            folder = self.work / uid
+            alive = not (folder / "result.json").exists() and is_held(folder / "lock")
+            self._alive[uid] = (time.monotonic(), alive)
+        return alive
+
+    def state(self, spec: BuildSpec) -> RunState:
+        """Read the run's folder."""
+        folder = self._folder(spec)
+        if not (folder / "supervisor.json").exists():
+            return RunState(spec.run_uid, exists=False)
+        alive = is_held(folder / "lock")  # before the result: a supervisor that is gone now has written what it ever will
+        result = read_json(folder / "result.json")
+        if not result and not alive:
+            return self._lost(spec, folder)
+        steps = tuple(step_state(folder, name) for name in self.containers(spec))
+        problem = local_reasons.of_build(result, steps, spec.timeout_seconds, spec.registry) if result else ""
+        return RunState(
+            spec.run_uid,
+            finished=bool(result),
+            containers=steps,
+            problem=problem,
+            disrupted=result.get("outcome") in ("stopped", "broken"),
+        )
+
+    def _lost(self, spec: BuildSpec, folder: Path) -> RunState:
+        """The supervisor died: nothing of the build may outlive it, and its secrets go with it."""
+        end_what_remains(folder)
+        remove_tree(folder / "secrets")
+        steps = tuple(step_state(folder, name, lost=True) for name in self.containers(spec))
+        return RunState(spec.run_uid, finished=True, containers=steps, problem=local_reasons.LOST, disrupted=True)
+
+    def stream(self, spec: BuildSpec, container: str, cursor: str) -> Iterator[Piece]:
+        """Follow the step's output; the cursor is the offset of the next byte."""
+        folder, offset = self._folder(spec), int(cursor or 0)
+        path = folder / f"{container}.log"
+        while not self._closed.is_set():
+            over = self._is_over(folder, container)  # before reading: after the end no byte is added
+            for data, written_at in read_on(path, offset):
+                offset += len(data)
+                yield Piece(data, str(offset), written_at)
+            if over:
+                return
+            if not folder.exists():
+                raise StreamBroken(f"the folder of {spec.name} is gone")
+            self._closed.wait(_POLL_SECONDS)
+        raise StreamBroken("the watcher is stopping")
+
+    def _is_over(self, folder: Path, step: str) -> bool:
+        told = read_json(folder / f"{step}.json")
+        return bool(told.get("finished_at")) or (folder / "result.json").exists() or self._is_lost(folder)
+
+    def _is_lost(self, folder: Path) -> bool:
+        return (folder / "supervisor.json").exists() and not self._lives(folder.name)
+
+    # Ending
+
+    def delete(self, spec: BuildSpec) -> None:
+        """End the run, gently at first, and remove its folder. An image that it left on disk stays."""
+        folder = self._folder(spec)
+        if not folder.exists():
+            return
+        for how, seconds in ((signal.SIGTERM, 12.0), (signal.SIGKILL, 5.0)):
+            if end_supervisor(folder, how, seconds):
+                break
+        else:
+            raise Unreachable(f"the build in {folder} does not end")
+        end_what_remains(folder)
+        remove_tree(folder)
+
+    def settled(self, spec: BuildSpec) -> None:
+        """All is recorded: the folder has served."""
+        self.delete(spec)
+
+    def digest_on_disk(self, spec: BuildSpec) -> str:
+        """The digest of the image that the run left as an OCI layout; "" where there is none."""
+        try:
+            return digest_of_layout(layout_of(self.layouts, spec.image, spec.image_tag))
+        except (OSError, ValueError):
+            return ""
+
+    def certificate(self, ca_secret: str) -> str:
+        """The text of <ca_secret>.crt; "" for no name. Raises Refused where there is no such file."""
+        if not ca_secret:
+            return ""
+        path = self.certificates / f"{ca_secret}.crt"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", ca_secret) or not path.is_file():
+            raise Refused(f"there is no certificate named {ca_secret!r}: put it into {self.certificates}, as <name>.crt")
+        return path.read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        """Let streams and waits end; builds go on."""
+        self._closed.set()
+
+    def _folder(self, spec: BuildSpec) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{1,64}", spec.run_uid):
+            raise Refused(f"{spec.run_uid!r} is not the identity of a run")
+        return self.work / spec.run_uid
+
+
+def _columns(spec: BuildSpec) -> dict[str, str]:
+    """The run's columns by their own names, REGISTRY_PASS left out."""
+    return {
+        "REGISTORY_ADD": spec.registry,
+        "REGISTRY_NAME": spec.registry_user,
+        "IMAGE_REPO": spec.image_repo,
+        "IMAGE_NAME": spec.image_name,
+        "IMAGE_TAG": spec.image_tag,
+        "REPO_PATH": spec.repo_url,
+        "REPO_DOCKERFILE": spec.dockerfile,
+        "BUILD_PATH": spec.build_path,
+    }

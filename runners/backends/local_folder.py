@@ -1,0 +1,114 @@
+"""A local build's folder, as the backend starts, reads and ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runners.backends.base import ContainerState, Unreachable
+from runners.backends.local_build import read_json
+from runners.backends.local_process import boot_id, hold, is_held, sweep
+from runners.backends.local_steps import PASSED_ON
+from runners.build import BuildSecrets
+
+_ROOT = Path(__file__).resolve().parents[2]  # what `-m runners.…` is found from
+_PIECE_BYTES = 1 << 18
+
+
+def patiently_held(folder: Path) -> int | None:
+    """Take the folder's lock, unless a supervisor or another launch has it; who only asks for it has it for an instant."""
+    for _ in range(50):
+        if (lock := hold(folder / "lock")) is not None:
+            return lock
+        if (folder / "supervisor.json").exists():
+            return None
+        time.sleep(0.02)
+    return None
+
+
+def start(folder: Path, lock: int, secrets: BuildSecrets) -> None:
+    """Start the supervisor, which takes the lock over, and wait until the build counts as started."""
+    command = [sys.executable, "-S", "-m", "runners.backends.local_build", str(folder), str(lock)]
+    with (folder / "supervisor.log").open("ab") as log:
+        done = subprocess.run(
+            command,
+            input=json.dumps(asdict(secrets)).encode(),
+            stdout=log,
+            stderr=log,
+            cwd=_ROOT,
+            env=_environment(),
+            pass_fds=(lock,),
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode:
+        raise Unreachable(f"the build's process could not be started: {folder / 'supervisor.log'} says why")
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
+
+
+def _time(text: Any) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def step_state(folder: Path, name: str, lost: bool = False) -> ContainerState:
+    """What the folder tells of a step. `lost`: one without an end ended when its supervisor did."""
+    told = read_json(folder / f"{name}.json")
+    finished, code = _time(told.get("finished_at")), told.get("exit_code")
+    reason = "" if code is None else "Completed" if code == 0 else "Error"
+    if lost and told and not finished:
+        log = folder / f"{name}.log"
+        finished = datetime.fromtimestamp((log if log.exists() else folder).stat().st_mtime, UTC)
+        reason = "Lost"
+    return ContainerState(name, _time(told.get("started_at")), finished, code, reason, told.get("report", {}))
+
+
+def read_on(path: Path, offset: int) -> Iterator[tuple[bytes, datetime]]:
+    """What the file holds from `offset` on, with when it was last written to: for all but the last bytes a latest time."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(offset)
+        while data := file.read(_PIECE_BYTES):
+            yield data, datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+
+
+def end_supervisor(folder: Path, how: signal.Signals, seconds: float) -> bool:
+    """Signal the supervisor if it lives; returns whether it is gone within so many seconds."""
+    until = time.monotonic() + seconds
+    told = False
+    while is_held(folder / "lock"):
+        pid = read_json(folder / "supervisor.json").get("pid")
+        if pid and not told:
+            told = True
+            try:
+                os.kill(pid, how)  # it holds the lock, so the number is still its own
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def end_what_remains(folder: Path) -> None:
+    """End processes of a build that lost its supervisor."""
+    sessions = {}
+    for path in folder.glob("*.json"):
+        pid, started, boot = read_json(path).get("process", (0, 0, ""))
+        if pid and boot == boot_id():
+            sessions[pid] = started
+    sweep(folder, sessions)
