@@ -1,6 +1,7 @@
 """Django's settings, derived from the typed configuration (`ci_portal.config`); nothing here reads the environment."""
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "var" / "static"
+with suppress(OSError):  # WhiteNoise warns of a folder that is not there; on a read-only disk it may
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 WHITENOISE_USE_FINDERS = True  # a fresh checkout serves its own assets without a collectstatic step
 
 

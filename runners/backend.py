@@ -46,7 +46,7 @@ def pins(url: str) -> list[str]:
     Raises Refused where none is allowed, Unreachable where the name has no address now.
     """
     try:
-        parts = urls.check(url)
+        parts = urls.parts(url)
         addresses = allowed_addresses(parts.host, parts.port)
     except HostUnreachable as error:
         raise Unreachable(str(error)) from None

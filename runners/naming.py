@@ -69,13 +69,13 @@ class ImageName:
 def image_name(image: str, repo_name: str, address: str, repository: str) -> ImageName:
     """Split a repository's `image`; empty, it is <address>/<repository>/<slug of repo_name>.
 
-    A first part is a host where it holds a dot or a colon or is localhost, as in every container tool's reference grammar
+    A first part is a host where it holds a dot, a colon or a capital or is localhost, as in every container tool's grammar
     (https://github.com/distribution/reference); a name without a host belongs to the configured registry.
     """
     path = image or "/".join(part for part in (repository.strip("/"), slug(repo_name)) if part)
     first, _, rest = path.partition("/")
     host = address
-    if image and rest and ("." in first or ":" in first or first == "localhost"):
+    if image and rest and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         host, path = first, rest
     before, _, name = path.rpartition("/")
     return ImageName(host, before, name)
