@@ -42,9 +42,9 @@ class Api:
         settings = client.Configuration()
         try:
             if self.kubeconfig:
-                config.load_kube_config(self.kubeconfig, self.context or None, settings, persist_config=False)
+                config.load_kube_config(self.kubeconfig, self.context or None, settings, persist_config=False)  # type: ignore[no-untyped-call]
             else:
-                config.load_incluster_config(settings)
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError, ValueError) as error:
             where = f"the kubeconfig {self.kubeconfig}" if self.kubeconfig else "the pod's service account"
             raise ApiError(0, f"{where} can't be used: {error}") from None
@@ -102,7 +102,7 @@ class Api:
     ) -> urllib3.BaseHTTPResponse:
         login = self._configuration.auth_settings().get("BearerToken")
         headers = {"Accept": "application/json"} if preload else {}
-        if login:
+        if login and login["value"]:
             headers["Authorization"] = login["value"]
         if body is not None:
             headers["Content-Type"] = content_type

@@ -1,0 +1,268 @@
+"""Builds as Jobs on a Kubernetes cluster (SPEC section 4): launched suspended, given their Secret, let go, followed, read.
+
+What the portal's account may do is the Role of SPEC section 7 and no more; everything here works with just that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from runners.backends import manifest
+from runners.backends.base import Piece, Refused, RunState, Unreachable
+from runners.backends.kubernetes_api import MERGE_PATCH, Api, ApiError, as_backend_error
+from runners.backends.kubernetes_informer import Informer, Known, trim_job, trim_pod
+from runners.backends.kubernetes_log import Place, follow
+from runners.backends.reasons import Seen, container_states, ended, run_state, stuck
+from runners.build import BuildSecrets, BuildSpec, JobSettings
+
+_SYNC_SECONDS = 10
+_EVENTS_SECONDS = 10  # how long what Events say of a stuck run is good for
+
+
+@dataclass(slots=True)
+class _Events:
+    """Warnings about one run's objects, and when they were asked for (monotonic)."""
+
+    asked: float = 0.0
+    found: tuple[dict[str, Any], ...] = field(default=())
+
+
+class KubernetesBackend:
+    """A `runners.backends.base.Backend` on one namespace of one cluster."""
+
+    name = "kubernetes"
+    launches_in_request = True
+
+    def __init__(self, settings: JobSettings, kubeconfig: str = "", context: str = "") -> None:
+        self.settings = settings
+        self.api = Api(kubeconfig, context)
+        self.informer = Informer(self.api, settings.namespace)
+        self._jobs = f"/apis/batch/v1/namespaces/{settings.namespace}/jobs"
+        self._core = f"/api/v1/namespaces/{settings.namespace}"
+        self._events: dict[str, _Events] = {}
+        self._asking = ThreadPoolExecutor(1, "events")
+        self._lock = threading.Lock()
+
+    def containers(self, spec: BuildSpec) -> tuple[str, ...]:
+        """See Backend."""
+        return manifest.containers(spec)
+
+    def manifest(self, spec: BuildSpec) -> list[dict[str, Any]]:
+        """See Backend."""
+        return manifest.export(spec, self.settings)
+
+    # Launching
+
+    def launch(self, spec: BuildSpec, secrets: BuildSecrets) -> None:
+        """See Backend. Three requests: the suspended Job, its Secret, and the patch that lets it go; each may be repeated."""
+        try:
+            job = self._create_job(spec)
+        except ApiError as error:
+            raise as_backend_error(error) from None
+        try:
+            self._create(f"{self._core}/secrets", manifest.build_secret(spec, secrets, job))
+        except ApiError as error:
+            refusal = as_backend_error(error, "The build's Secret")
+            if isinstance(refusal, Refused):
+                self.delete(spec)
+            raise refusal from None
+        if job["spec"].get("suspend") and not self.settings.queue:
+            try:
+                self.api.request("PATCH", f"{self._jobs}/{spec.name}", {"spec": {"suspend": False}}, content_type=MERGE_PATCH)
+            except ApiError as error:
+                raise as_backend_error(error) from None
+
+    def _create_job(self, spec: BuildSpec) -> dict[str, Any]:
+        """The Job as the API has it, new or launched before. Raises Refused where another holds its name."""
+        job = self._create(self._jobs, manifest.build_job(spec, self.settings))
+        if job is None:
+            job, _ = self.api.request("GET", f"{self._jobs}/{spec.name}")
+            if not _is_ours(job, spec):
+                raise Refused(f"There is another Job {spec.name} in the namespace, which is not this run's: delete or rename it.")
+            if job["metadata"].get("deletionTimestamp"):
+                raise Refused(f"The Job {spec.name} was deleted before it could start.")
+        return job
+
+    def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Create an object; None where one of that name exists."""
+        try:
+            created: dict[str, Any] = self.api.request("POST", path, body)[0]
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return None
+            raise
+        return created
+
+    def check(self, spec: BuildSpec, secrets: BuildSecrets) -> list[str]:
+        """See Backend. A server-side dry run of Job and Secret; the warnings are the API server's own (Pod Security, …)."""
+        query = {"dryRun": "All"}
+        job = manifest.build_job(spec, self.settings)
+        owner = {"metadata": job["metadata"] | {"uid": "00000000-0000-0000-0000-000000000000"}}
+        warnings: list[str] = []
+        for path, body, what in (
+            (self._jobs, job, "The build Job"),
+            (f"{self._core}/secrets", manifest.build_secret(spec, secrets, owner), "The build's Secret"),
+        ):
+            try:
+                warnings += self.api.request("POST", path, body, query)[1]
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise as_backend_error(error, what) from None
+        return warnings
+
+    def delete(self, spec: BuildSpec) -> None:
+        """See Backend. The Secret and the pod go with the Job: Background, since an API call alone would orphan them."""
+        try:
+            job, _ = self.api.request("GET", f"{self._jobs}/{spec.name}")
+            if not _is_ours(job, spec):
+                return
+            body = {"propagationPolicy": "Background", "preconditions": {"uid": job["metadata"]["uid"]}}
+            self.api.request("DELETE", f"{self._jobs}/{spec.name}", body)
+        except ApiError as error:
+            if error.status not in (404, 409):  # 409: another Job has the name by now
+                raise as_backend_error(error, "Deleting the Job") from None
+
+    def settled(self, spec: BuildSpec) -> None:
+        """See Backend. Everything that anybody needs is recorded: the Job goes, and with it Secret and pod."""
+        self.delete(spec)
+
+    # Following
+
+    def changes(self, timeout: float) -> set[str] | None:
+        """See Backend."""
+        self.informer.start()
+        return self.informer.changes(timeout)
+
+    def state(self, spec: BuildSpec) -> RunState:
+        """See Backend."""
+        self.informer.start()
+        if not self.informer.wait_synced(_SYNC_SECONDS):
+            raise Unreachable(f"The cluster can't be reached: {self.informer.error}.")
+        known = self.informer.get(spec.run_uid) or self._ask(spec)
+        if known is None or (known.job is None and known.pod is None):
+            return RunState(spec.run_uid, exists=False, finished=True, fatal=True, problem="The cluster has no trace of the build.")
+        seen = self._seen(spec, known)
+        now = datetime.now(UTC)
+        if stuck(seen, now):
+            seen = self._with_events(seen, spec.run_uid)
+        else:
+            self._events.pop(spec.run_uid, None)
+        return run_state(spec.run_uid, seen, now)
+
+    def _seen(self, spec: BuildSpec, known: Known) -> Seen:
+        return Seen(
+            known.job,
+            known.pod,
+            pod_gone=bool(known.pod_gone),
+            job_gone=bool(known.job_gone),
+            ca_secret=spec.ca_secret,
+            image=spec.image_reference,
+        )
+
+    def _ask(self, spec: BuildSpec) -> Known | None:
+        """What the API has of a run that the lists do not have (yet); None where it has nothing."""
+        try:
+            job, _ = self.api.request("GET", f"{self._jobs}/{spec.name}")
+            if not _is_ours(job, spec):
+                return None
+            selector = {"labelSelector": f"{manifest.RUN_UID}={spec.run_uid}"}
+            pods = self.api.request("GET", f"{self._core}/pods", query=selector)[0]["items"]
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise as_backend_error(error) from None
+        return Known(trim_job(job), trim_pod(pods[-1]) if pods else None)
+
+    def _with_events(self, seen: Seen, run_uid: str) -> Seen:
+        """Add the warnings about a stuck run's pod, or its Job where there is no pod, asking for them in a thread of their own."""
+        about = seen.pod or seen.job
+        with self._lock:
+            events = self._events.setdefault(run_uid, _Events())
+            due = about is not None and events.asked + _EVENTS_SECONDS < time.monotonic()
+            if due:
+                events.asked = time.monotonic()
+        if due and about:
+            self._asking.submit(self._ask_events, run_uid, events, about["metadata"]["uid"])
+        return Seen(seen.job, seen.pod, events.found, seen.pod_gone, seen.job_gone, seen.ca_secret, seen.image)
+
+    def _ask_events(self, run_uid: str, events: _Events, uid: str) -> None:
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "50"}
+        try:
+            items = self.api.request("GET", f"{self._core}/events", query=query)[0]["items"]
+        except ApiError:
+            return  # asked again soon
+        items.sort(key=lambda item: str(item.get("lastTimestamp") or item.get("eventTime") or ""), reverse=True)
+        events.found = tuple({"reason": item.get("reason", ""), "message": item.get("message", "")} for item in items)
+        if events.found:
+            self.informer.announce(run_uid)
+
+    # Reading
+
+    def stream(self, spec: BuildSpec, container: str, cursor: str) -> Iterator[Piece]:
+        """See Backend."""
+        last: list[Known | None] = [None]
+
+        def place() -> Place | None:
+            known = self.informer.get(spec.run_uid) if self.informer.started else None
+            last[0] = known = known or self._ask(spec)
+            return _place(known, container) if known else None
+
+        def wait(seconds: float) -> None:
+            pod = last[0].pod if last[0] else None
+            if self.informer.get(spec.run_uid):
+                self.informer.wait_for_change(spec.run_uid, pod, seconds)
+            else:
+                time.sleep(seconds)
+
+        return follow(self.api, self.settings.namespace, container, cursor, place, wait)
+
+    def certificate(self, ca_secret: str) -> str:
+        """See Backend."""
+        try:
+            secret, _ = self.api.request("GET", f"{self._core}/secrets/{ca_secret}")
+        except ApiError as error:
+            if error.status == 403:
+                return ""  # the Role names the Secrets that the portal may read
+            if error.status == 404:
+                raise Refused(f"There is no Secret {ca_secret} in namespace {self.settings.namespace}.") from None
+            raise as_backend_error(error, f"Reading the Secret {ca_secret}") from None
+        pem = b64decode(secret.get("data", {}).get("ca.crt", "")).decode("utf-8", "replace")
+        if not pem:
+            raise Refused(f"The Secret {ca_secret} has no ca.crt.")
+        return pem
+
+    def close(self) -> None:
+        """See Backend."""
+        self.informer.close()
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self.api.close()
+
+
+def _is_ours(job: dict[str, Any], spec: BuildSpec) -> bool:
+    labels = job["metadata"].get("labels", {})
+    return bool(labels.get(manifest.RUN_UID) == spec.run_uid)
+
+
+def _place(known: Known, container: str) -> Place | None:
+    if known.pod is None or known.pod_gone:
+        return None if known.pod_gone or known.job_gone else Place("", "", started=False, ended=False)
+    states = {state.name: state for state in container_states(known.pod, datetime.now(UTC))}
+    state = states.get(container)
+    over = ended(known.pod)
+    meta = known.pod["metadata"]
+    if state is None:
+        return Place(meta["name"], meta["uid"], started=False, ended=over)
+    return Place(
+        meta["name"],
+        meta["uid"],
+        started=state.started_at is not None,
+        ended=over or state.finished_at is not None,
+        expected_bytes=state.report.get("bytes"),
+    )

@@ -1,0 +1,300 @@
+"""What a Job, its Pod and their Events say about a run: pure, from dicts as the API serves them to a RunState.
+
+Settled from the pod: the Job's condition comes a second or two after the pod has ended (seen on 1.35).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runners.backends.base import ContainerState, RunState
+from runners.backends.diagnosis import diagnose
+
+#: How long a problem that might still go away (an image that is just being pushed, a Secret just being made) is waited for.
+PATIENCE = timedelta(seconds=60)
+#: How long a pod may take to come and start before Events are asked why.
+STUCK = timedelta(seconds=3)
+#: How long after its grace period a pod that was told to end may stay: then its node is lost.
+LOST = timedelta(seconds=60)
+
+Dict = dict[str, Any]
+
+_DISRUPTIONS = {
+    "DeletionByTaintManager": "The node that ran the build was lost.",
+    "DeletionByPodGC": "The node that ran the build is gone.",
+    "EvictionByEvictionAPI": "The node that ran the build was drained.",
+    "PreemptionByScheduler": "The build had to make room for a pod of higher priority.",
+    "TerminationByKubelet": "The node ended the build: {message}.",
+}
+_CANT_START = ("ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that is known of one run's objects."""
+
+    job: Dict | None
+    pod: Dict | None
+    events: tuple[Dict, ...] = ()
+    pod_gone: bool = False  # `pod` is the last that was seen of it
+    job_gone: bool = False
+    ca_secret: str = ""
+    image: str = "the image"
+
+
+def run_state(run_uid: str, seen: Seen, now: datetime) -> RunState:
+    """The run's state at `now` (UTC)."""
+    containers = container_states(seen.pod, now, seen.image)
+    state = RunState(run_uid, exists=not seen.job_gone, containers=containers)
+    if _succeeded(containers):
+        return replace(state, finished=True)
+    if seen.job_gone and not ended(seen.pod):
+        return replace(state, finished=True, fatal=True, problem="The Job was deleted from the cluster before the build ended.")
+    if seen.pod is None:
+        return _without_pod(state, seen, now)
+    if ended(seen.pod) or seen.pod_gone:
+        problem, disrupted = _why_failed(seen, containers)
+        return replace(state, finished=True, fatal=True, problem=problem, disrupted=disrupted)
+    if _lost(seen.pod, now):
+        return replace(
+            state, finished=True, fatal=True, disrupted=True, problem="The node that ran the build does not answer any more."
+        )
+    if any(container.started_at and not container.finished_at for container in containers):
+        return state
+    return _not_started(state, seen, now)
+
+
+def stuck(seen: Seen, now: datetime) -> bool:
+    """Whether only Events can say why nothing starts: no pod though the Job may have one, or a placed pod without a container."""
+    job, pod = seen.job or {}, seen.pod
+    if seen.job_gone or seen.pod_gone or job.get("spec", {}).get("suspend"):
+        return False
+    if pod is None:
+        since = _time(job.get("status", {}).get("startTime"))
+        finished = any(
+            c.get("status") == "True" and c.get("type") != "Suspended" for c in job.get("status", {}).get("conditions", [])
+        )
+        return since is not None and not finished and now > since + STUCK
+    since = _scheduled_at(pod)
+    return (
+        since is not None
+        and now > since + STUCK
+        and not ended(pod)
+        and not any(container.started_at for container in container_states(pod, now))
+    )
+
+
+def container_states(pod: Dict | None, now: datetime, image: str = "the image") -> tuple[ContainerState, ...]:
+    """The pod's containers in the order they run; `report` has no tail any more, but what follows from it."""
+    status = (pod or {}).get("status", {})
+    return tuple(
+        _container_state(container, now, image)
+        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    )
+
+
+def _container_state(status: Dict, now: datetime, image: str) -> ContainerState:
+    state, name = status.get("state", {}), status["name"]
+    over, running, waiting = state.get("terminated"), state.get("running"), state.get("waiting")
+    if not over:
+        reason = str((waiting or {}).get("reason", ""))
+        return ContainerState(name, started_at=_time((running or {}).get("startedAt")), reason=reason)
+    code = over.get("exitCode")
+    return ContainerState(
+        name,
+        started_at=_time(over.get("startedAt")),
+        finished_at=_time(over.get("finishedAt")) or now,  # a container whose node lost track of it has neither
+        exit_code=code,
+        reason=str(over.get("reason", "")),
+        report=_report(name, over.get("message", ""), code, image),
+    )
+
+
+def _report(container: str, message: str, exit_code: int | None, image: str) -> Dict:
+    """The container's termination message, its last lines turned into `error`, `step` and the sentence `why`."""
+    try:
+        report = json.loads(message)
+        tail = b64decode(report.pop("tail", "")).decode("utf-8", "replace")
+    except (ValueError, AttributeError):
+        return {}
+    report.pop("exit", None)
+    if exit_code:
+        found = diagnose(container, report.get("error", ""), tail, exit_code, image)
+        report |= {"error": found.error, "why": found.sentence} | ({"step": found.step} if found.step else {})
+    return dict(report)
+
+
+def _succeeded(containers: tuple[ContainerState, ...]) -> bool:
+    """All ended with exit code 0, and the last reported a digest: an exit code alone proves nothing."""
+    return bool(containers) and all(c.exit_code == 0 for c in containers) and "digest" in containers[-1].report
+
+
+def ended(pod: Dict | None) -> bool:
+    """Nothing of the pod runs any more, and nothing will (it never restarts a container)."""
+    status = (pod or {}).get("status", {})
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return True
+    before = [c.get("state", {}).get("terminated") for c in status.get("initContainerStatuses", [])]
+    last = [c.get("state", {}).get("terminated") for c in status.get("containerStatuses", [])]
+    return any(end and end.get("exitCode") for end in before) or (bool(last) and all(last))
+
+
+def _lost(pod: Dict, now: datetime) -> bool:
+    """It was told to end long ago and has not: with podReplacementPolicy Failed it would hold its Job for ever."""
+    deleted = _time(pod["metadata"].get("deletionTimestamp"))  # the grace period is counted in already
+    return deleted is not None and now > deleted + LOST
+
+
+def _why_failed(seen: Seen, containers: tuple[ContainerState, ...]) -> tuple[str, bool]:
+    """(one sentence, whether the cluster did it) of a pod that ended without success."""
+    pod = seen.pod or {}
+    status = pod.get("status", {})
+    disruption = _condition(pod, "DisruptionTarget")
+    if disruption:
+        sentence = _DISRUPTIONS.get(disruption.get("reason", ""), "The cluster ended the build: {message}.")
+        return sentence.format(message=_plain(disruption.get("message") or status.get("message", ""))), True
+    if _past_deadline(seen):
+        limit = (seen.job or {}).get("spec", {}).get("activeDeadlineSeconds")
+        waited = "" if any(c.started_at for c in containers) else f" {_waiting_for(pod, seen)}".rstrip()
+        return f"The build did not end within its time limit of {limit} s and was stopped.{waited}", False
+    if status.get("reason"):  # the kubelet ended or refused the pod as a whole
+        return _pod_reason(status)
+    deleted = bool(pod.get("metadata", {}).get("deletionTimestamp")) or seen.pod_gone
+    for container in containers:
+        if container.reason == "OOMKilled" or (container.exit_code == 137 and not deleted):
+            return f"Out of memory in {container.name}: give builds more (kubernetes.resources), or make them need less.", False
+    for container in containers:
+        if container.report.get("error") == "stopped" or (deleted and container.exit_code == 143):
+            break
+        if container.exit_code:
+            return container.report.get("why") or f"{container.name} failed with exit code {container.exit_code}.", False
+    if deleted:
+        return "The pod was deleted before the build ended.", False
+    return "The build ended without telling the digest of its image, so it does not count as pushed.", False
+
+
+def _pod_reason(status: Dict) -> tuple[str, bool]:
+    reason, message = status["reason"], _plain(status.get("message", ""))
+    if reason == "Evicted":
+        own = re.search(r"exceeds the (?:total )?limit|exceeds the limit|exceeded its local ephemeral storage limit", message, re.I)
+        if own:
+            return f"The build was evicted, it used more disk than it may: {message}.", False
+        return f"The node evicted the build: {message}.", True
+    return f"The node did not run the build ({reason}): {message}.", True
+
+
+def _past_deadline(seen: Seen) -> bool:
+    """By the Job's condition, or before that has come by when the Job controller deleted the pod."""
+    job = seen.job or {}
+    if any(c.get("reason") == "DeadlineExceeded" for c in job.get("status", {}).get("conditions", []) if c.get("status") == "True"):
+        return True
+    meta = (seen.pod or {}).get("metadata", {})
+    started, limit = _time(job.get("status", {}).get("startTime")), job.get("spec", {}).get("activeDeadlineSeconds")
+    deleted = _time(meta.get("deletionTimestamp"))
+    if not (started and limit and deleted):
+        return False
+    told = deleted - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
+    return told >= started + timedelta(seconds=limit - 1)
+
+
+def _without_pod(state: RunState, seen: Seen, now: datetime) -> RunState:
+    job = seen.job or {}
+    for condition in job.get("status", {}).get("conditions", []):
+        if condition.get("status") == "True" and condition.get("type") in ("Failed", "FailureTarget", "Complete"):
+            problem, disrupted = _why_failed(seen, ())
+            if condition.get("reason") not in ("DeadlineExceeded", None):
+                problem = f"The Job ended without a pod ({condition['reason']}): {_plain(condition.get('message', ''))}."
+            return replace(state, finished=True, fatal=True, problem=problem, disrupted=disrupted)
+    if job.get("spec", {}).get("suspend"):
+        queue = job.get("metadata", {}).get("labels", {}).get("kueue.x-k8s.io/queue-name")
+        return replace(state, waiting=f"queued by Kueue in {queue}" if queue else "the Job is suspended")
+    refused = next((event for event in seen.events if event.get("reason") == "FailedCreate"), None)
+    if refused:
+        problem = f"The cluster refuses the build's pod: {_refusal(refused.get('message', ''))}."
+        since = _time(job.get("status", {}).get("startTime")) or _time(job.get("metadata", {}).get("creationTimestamp"))
+        return replace(state, problem=problem, fatal=_patience_ran_out(since, now), waiting=problem)
+    return replace(state, waiting="waiting for the cluster to make its pod")
+
+
+def _not_started(state: RunState, seen: Seen, now: datetime) -> RunState:
+    """A pod of which nothing runs now: what it waits for, and whether that can still come."""
+    pod = seen.pod or {}
+    scheduled = _condition(pod, "PodScheduled", "False")
+    if scheduled:
+        return replace(state, waiting=_waiting_for(pod, seen))
+    since = max(filter(None, [*(c.finished_at for c in state.containers), _scheduled_at(pod)]), default=None)
+    problem, hopeless = _start_problem(pod, seen)
+    if problem:
+        return replace(state, problem=problem, waiting=problem, fatal=hopeless or _patience_ran_out(since, now))
+    return replace(state, waiting="" if state.started_at else "its containers are being started")
+
+
+def _start_problem(pod: Dict, seen: Seen) -> tuple[str, bool]:
+    """(why no container starts, whether waiting is vain); ("", False) where none is known."""
+    status = pod.get("status", {})
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        waiting = container.get("state", {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), _plain(waiting.get("message", ""))
+        if reason == "InvalidImageName":
+            return f"The image name of {container['name']} is invalid: {container.get('image', '')}.", True
+        if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "ImageInspectError"):
+            cause = message.rpartition("failed to resolve reference ")[2] or message
+            return f"The image {container.get('image', '')} of {container['name']} can't be pulled: {cause}.", False
+        if reason in _CANT_START:
+            return f"{container['name']} can't be started: {message}.", False
+    for event in seen.events:
+        if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
+            return _mount_problem(event.get("message", ""), seen), False
+        if event.get("reason") == "FailedCreatePodSandBox":
+            return f"The node can't start the pod: {_plain(event.get('message', ''))}.", False
+    return "", False
+
+
+def _mount_problem(message: str, seen: Seen) -> str:
+    if seen.ca_secret and 'volume "ca"' in message:
+        if "non-existent secret key" in message:
+            return f"The Secret {seen.ca_secret} that ca_secret names has no ca.crt: add it."
+        if "not found" in message:
+            return (
+                f"There is no Secret {seen.ca_secret} in the namespace of the builds: create it with a ca.crt, or empty ca_secret."
+            )
+    return f"A volume of the build can't be mounted: {_plain(message)}."
+
+
+def _waiting_for(pod: Dict, seen: Seen) -> str:
+    scheduled = _condition(pod, "PodScheduled", "False")
+    if scheduled and scheduled.get("reason") == "SchedulingGated":
+        return "held back by a scheduling gate"
+    if scheduled:
+        return f"no node has room: {_plain(scheduled.get('message', '').partition(' preemption:')[0])}"
+    return _start_problem(pod, seen)[0]
+
+
+def _refusal(message: str) -> str:
+    return _plain(re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", message))
+
+
+def _condition(pod: Dict, kind: str, status: str = "True") -> Dict | None:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c.get("type") == kind and c.get("status") == status), None)
+
+
+def _scheduled_at(pod: Dict) -> datetime | None:
+    return _time((_condition(pod, "PodScheduled") or {}).get("lastTransitionTime"))
+
+
+def _patience_ran_out(since: datetime | None, now: datetime) -> bool:
+    return since is not None and now > since + PATIENCE
+
+
+def _plain(message: str) -> str:
+    return " ".join(message.split()).rstrip(".")[:300]
+
+
+def _time(text: Any) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
