@@ -14,3 +14,6 @@ os.environ.setdefault("CI_PORTAL_OUTPUT__STORAGE", str(_scratch / "output"))
 from ci_portal.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
+    # A file, as in production: threads of one process can't share tables in memory without "table is locked".
+    DATABASES["default"]["TEST"] = {"NAME": str(_scratch / f"test-{os.getpid()}.sqlite3")}  # noqa: F405

@@ -15,7 +15,12 @@ from logs.masking import Masker, forms
 
 TOKEN = "ghp_Kx91/bTzQ+88Wm=?"
 ODD = 'it\'s "mine" & $5 ü\\'
-KEY = "-----BEGIN KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU+/AAAEbm9uZQ==\nQyNTUxOQAAACCm3FKwhqXK3Xo9KDLlpZ9G7h8oQ1\nAAAB==\n-----END KEY-----\n"
+KEY = """-----BEGIN KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmU+/AAAEbm9uZQ==
+QyNTUxOQAAACCm3FKwhqXK3Xo9KDLlpZ9G7h8oQ1
+AAAB==
+-----END KEY-----
+"""
 SECRETS = [TOKEN, ODD, KEY]
 
 
