@@ -149,6 +149,8 @@ class Config(Section):
     """The whole configuration."""
 
     development: bool = False
+    #: Folder of the configuration file; certificates for the local backend lie below it in ca/<ca_secret>.crt.
+    conf_folder: str = str(BASE_DIR / "conf")
     database: Database = Database()
     secrets: Secrets = Secrets()
     build: Build = Build()
@@ -208,7 +210,7 @@ def _parse(section: str, key: str, text: str) -> Any:
 def _put(tree: dict[str, Any], name: str, text: str) -> None:
     """Put the value of CI_PORTAL_<SECTION>__<KEY> in its place."""
     section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-    if section not in Config.model_fields or section == "development" or not key:
+    if section not in Config.model_fields or section in ("development", "conf_folder") or not key:
         raise ConfigError(f"{name} is not a configuration key; names are CI_PORTAL_<SECTION>__<KEY>, see docs/configuration.md")
     tree.setdefault(section, {})[key] = _parse(section, key, text)
 
@@ -264,7 +266,8 @@ def load(environ: dict[str, str] | None = None) -> Config:
     development = env.get("CI_PORTAL_DEVELOPMENT", "") == "1"
     named = env.get("CI_PORTAL_CONFIG_FILE", "")
     tree = _development_defaults() if development else {}
-    tree = _merge(tree, _from_file(Path(named) if named else BASE_DIR / "conf" / "configure_server.json", bool(named)))
+    path = Path(named).absolute() if named else BASE_DIR / "conf" / "configure_server.json"
+    tree = _merge(tree, _from_file(path, bool(named)))
     files: dict[str, Any] = {}
     folder = env.get("CI_PORTAL_SECRETS_DIR", "")
     if folder:
@@ -278,7 +281,7 @@ def load(environ: dict[str, str] | None = None) -> Config:
             _put(values, name, env[name])
     tree = _merge(_merge(tree, files), values)
     try:
-        return Config.model_validate({**tree, "development": development})
+        return Config.model_validate({**tree, "development": development, "conf_folder": str(path.parent)})
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}" for item in error.errors(include_input=False)

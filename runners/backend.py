@@ -68,7 +68,9 @@ def _backend(name: str, config_json: str) -> Backend:
     from runners.backends.local import LocalBackend
 
     folder = BASE_DIR / config.build.folder
-    return LocalBackend(folder / "builds", BASE_DIR / "conf" / "ca", layouts=folder / "images", trusted_pem=bundle(), pins=pins)
+    return LocalBackend(
+        folder / "builds", Path(config.conf_folder) / "ca", layouts=folder / "images", trusted_pem=bundle(), pins=pins
+    )
 
 
 def backend_named(name: str) -> Backend:
