@@ -44,6 +44,7 @@ from repos.errors import (
     UnknownHostKey,
 )
 from repos.git_environment import environment, inherited
+from repos.git_tree import problem_with
 
 __all__ = [
     "AddressRefused",
@@ -75,6 +76,7 @@ FETCH_SECONDS = 60.0
 #: Bytes that `look_inside` may store, and that any command may print.
 FETCH_BYTES = 128 * 1024 * 1024
 OUTPUT_BYTES = 32 * 1024 * 1024
+_NOT_SERVED = "git_commit_not_served"
 _ERROR_BYTES = 64 * 1024
 #: Seconds between two looks at the size of the scratch folder.
 _LOOK_SECONDS = 0.25
@@ -145,14 +147,20 @@ def list_refs(remote: Remote, seconds: float = LS_REMOTE_SECONDS) -> Refs:
 def look_inside(remote: Remote, resolved: Resolved, paths: list[Wanted], seconds: float = FETCH_SECONDS) -> list[Problem]:
     """Say which of `paths` are not in the commit as what they must be; symlinks are followed as far as they stay inside.
 
-    Fetches the commit's trees without their files into a scratch folder, and of files no more than the ones named and symlinks.
+    Fetches the commit's trees into a scratch folder, without files where the server can leave them out, and symlinks as needed.
     Raises GitError and its subclasses where the remote can't be asked.
     """
     problems = []
     with _session(remote) as session:
         session.fetch(resolved, seconds)
         for name, path, kind in paths:
-            message = session.problem_with(resolved.commit, path, kind, seconds)
+            message = problem_with(
+                path,
+                kind,
+                f"commit {resolved.commit[:12]}",
+                lambda path: session.entry(resolved.commit, path, seconds),
+                lambda object_id: session.link(object_id, seconds),
+            )
             if message:
                 problems.append((name, message))
     return problems
@@ -193,50 +201,32 @@ class _Session:
     def fetch(self, resolved: Resolved, seconds: float) -> None:
         """Bring the commit and its trees into the scratch folder."""
         self._git(["init", "--quiet", "--bare", "--template=", "--", "."], seconds)
-        command = ["fetch", "--quiet", "--depth=1", "--filter=blob:none", "--no-tags", "--no-recurse-submodules", "--", "origin"]
+        command = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules"]
         try:
-            self._git([*command, resolved.commit], seconds)
+            self._git([*command, "--filter=blob:none", "--", "origin", resolved.commit], seconds)
             return
         except GitError as error:
-            if error.code != "git_commit_not_served":
+            if error.code != _NOT_SERVED:
                 raise
-        self._git([*command, resolved.ref], seconds)
+        # Such a server would serve no single file afterwards either, so all of them come at once.
+        self._git([*command, "--no-filter", "--", "origin", resolved.ref], seconds)
         if self._git(["rev-parse", "--verify", "FETCH_HEAD^{commit}"], seconds).decode().strip() != resolved.commit:
             raise RefNotFound("The branch or tag was changed just now: try again.")
 
-    def problem_with(self, commit: str, path: str, kind: str, seconds: float) -> str:
-        """A sentence where `path` is not in the commit as a file or directory, else ""."""
-        where = f"commit {commit[:12]}"
-        try:
-            path = refs.normal_path(path)
-        except ValueError as error:
-            return str(error)
-        if path == ".":
-            return "" if kind == "directory" else "The path names the repository's root, not a file."
-        listed = self._git(["ls-tree", "-z", "--full-tree", commit, "--", path], seconds)
-        if listed.startswith(b"160000 "):
-            return f"{path} is a submodule in {where}: what is in it can't be built from here."
-        found = self._look_up(f"{commit}:{path}", seconds)
-        if found == ("blob" if kind == "file" else "tree"):
-            return ""
-        return {
-            "blob": f"{path} is a file in {where}, not a directory.",
-            "tree": f"{path} is a directory in {where}, not a file.",
-            "symlink": f"{path} leads out of the repository through a symlink in {where}.",
-            "loop": f"{path} is a symlink in {where} that leads in a circle.",
-            "dangling": f"{path} is a symlink in {where} that leads to nothing.",
-        }.get(found, f"There is no {kind} {path} in {where}.")
+    def entry(self, commit: str, path: str, seconds: float) -> tuple[str, str] | None:
+        """Mode and object id of what is at the path in the commit."""
+        listed = self._git(["ls-tree", "-z", "--full-tree", commit, "--", path], seconds).decode("utf-8", "replace")
+        mode, _, rest = listed.partition(" ")
+        return (mode, rest.split(" ", 1)[1].partition("\t")[0]) if listed else None
 
-    def _look_up(self, name: str, seconds: float) -> str:
-        """Type of the object at `<commit>:<path>`, or what cat-file says instead (its --follow-symlinks)."""
-        (self._folder / "name").write_text(f"{name}\n", encoding="utf-8")
-        command = ["cat-file", "--batch-check=%(objectname) %(objecttype)", "--follow-symlinks"]
-        output = self._git(command, seconds, stdin=self._folder / "name").decode("utf-8", "replace")
-        line = output.partition("\n")[0]
-        if line.endswith(" missing"):
-            return "missing"
-        first, _, second = line.partition(" ")
-        return second if _OBJECT_ID.fullmatch(first) else first
+    def link(self, object_id: str, seconds: float) -> str | None:
+        """Target of a symlink, fetched now; None where the host serves no single objects."""
+        try:
+            return self._git(["cat-file", "blob", object_id], seconds).decode("utf-8", "replace")
+        except GitError as error:
+            if error.code == _NOT_SERVED:
+                return None
+            raise
 
     def _git(self, arguments: list[str], seconds: float, stdin: Path | None = None) -> bytes:
         """What git prints. Raises the error that its failure stands for."""
@@ -268,7 +258,7 @@ class _Session:
         if reason == "size":
             return TooLarge(f"{self._host} sent more than the portal takes in: the repository is too large to be looked into.")
         if re.search("unadvertised object|not our ref", errors):
-            return GitError(f"{self._host} does not serve this commit.", code="git_commit_not_served")
+            return GitError(f"{self._host} does not serve this commit.", code=_NOT_SERVED)
         login = self._login
         secrets = [login.password, login.username, quote(login.password, ""), quote(login.username, "")]
         return git_failures.meaning(errors, self._host, bool(login)) or git_failures.unknown(errors, self._host, secrets)
@@ -362,7 +352,11 @@ def _missing(session: _Session, name: str, kind: str, seconds: float) -> RefNotF
     except GitError:
         return RefNotFound(f"The repository has no {kind} {name or 'HEAD'}.", field=kind)
     if not known.branches and not known.tags:
-        return RefNotFound("The repository is empty: push a commit to it first.", field=kind, code="git_repository_empty")
+        return RefNotFound(
+            "There is no branch and no tag at this URL: the repository is empty (push a commit to it first), or it is none.",
+            field=kind,
+            code="git_repository_empty",
+        )
     if not name:
         return RefNotFound("The remote's HEAD leads to no commit: name the branch to build.", field="branch")
     close = difflib.get_close_matches(name, known.tags if kind == "tag" else known.branches, n=1)

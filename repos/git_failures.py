@@ -55,7 +55,7 @@ def _host_key(host: str, _: bool) -> GitError:
 def ssh_key_refused(host: str, has_login: bool) -> GitError:
     """The deploy key is missing or does not open the repository."""
     what = "refuses the repository's deploy key" if has_login else "wants a deploy key"
-    return CredentialsRefused(f"{host} {what}: store one that may read the repository.", field="ssh_key")
+    return CredentialsRefused(f"{host} {what}: store one that may read the repository.", field="deploy_key")
 
 
 def _no_address(host: str, _: bool) -> GitError:
