@@ -15,7 +15,7 @@ from logs.output import Recorder, read
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture()
+@pytest.fixture
 def storage(settings, tmp_path: Path) -> Path:
     """The default storage is this folder."""
     folder = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / "output")}}

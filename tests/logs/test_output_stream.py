@@ -31,7 +31,7 @@ def nobody_follows_afterwards() -> Iterator[None]:
     assert stream.HUB._thread is None
 
 
-@pytest.fixture()
+@pytest.fixture
 def run() -> Run:
     return rows.run(rows.event(rows.repository(), status="2"))
 

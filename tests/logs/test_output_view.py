@@ -16,13 +16,13 @@ pytestmark = pytest.mark.django_db
 TEXT = "Schritt 1 → fertig\r\n10 %\r20 %\r\n".encode() + b"\xff\xfe raw\n"
 
 
-@pytest.fixture()
+@pytest.fixture
 def reader(client: Client) -> Client:
     client.force_login(User.objects.create_user("reader"))
     return client
 
 
-@pytest.fixture()
+@pytest.fixture
 def run() -> Run:
     return rows.run(rows.event(rows.repository(), status="2"), name="exporter-1")
 
@@ -153,7 +153,7 @@ def test_it_is_text_whatever_else_is_accepted(reader: Client, run: Run, accept: 
     assert reader.get(url(run), headers={"Accept": accept})["Content-Type"] == "text/plain; charset=utf-8"
 
 
-@pytest.fixture()
+@pytest.fixture
 def archived(run: Run, settings, tmp_path: Path) -> Path:
     folder = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / "output")}}
     settings.STORAGES = {**settings.STORAGES, "default": folder}
