@@ -78,7 +78,7 @@ class RepositoryForm(forms.Form):
     job = _text(_("Job"), 100, placeholder=_("made from the name"), help_text=_("How the Kubernetes Job's name begins."))
     type = _text(_("Type"), 20, placeholder="dockerfile", help_text=_("The kind of build."))
     name = _text(_("Display name"), 50, placeholder=_("none"))
-    user = _text(_("Created by"), 50, placeholder=_("none"))
+    user = _text(_("Created by"), 50, placeholder=_("whoever adds it"))
     desc = _text(_("Description"), 200, placeholder=_("none"), spellcheck="true", autocapitalize="sentences")
 
     def prominent(self) -> list[forms.BoundField]:

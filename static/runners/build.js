@@ -58,6 +58,7 @@ function showOutput(place) {
 
   followOutput(place.dataset.url, start, {
     text(piece) {
+      if (!printed) state.textContent = text("live");
       printed = true;
       if (midLine) {
         const line = piece.indexOf("\n");
@@ -68,7 +69,7 @@ function showOutput(place) {
       view.append(piece);
     },
     state(name) {
-      state.textContent = text(name);
+      state.textContent = text(name === "live" && !printed ? "waiting_output" : name);
     },
     end() {
       state.textContent = text(printed ? "complete" : "no_output");

@@ -13,7 +13,7 @@ export function followOutput(url, start, on) {
   let offset = start;
 
   function open() {
-    source = new EventSource(`${url}?offset=${offset}`);
+    source = new EventSource(`${url}?from=${offset}`);
     source.addEventListener("open", () => on.state("live"));
     source.addEventListener("output", (event) => {
       const at = Number(event.lastEventId);
