@@ -11,7 +11,7 @@ from ci_portal.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if path.is_file())
-SECTIONS = [name for name in Config.model_fields if name != "development"]
+SECTIONS = [name for name, field in Config.model_fields.items() if isinstance(field.default, BaseModel)]
 
 
 def documented(section: str) -> dict[str, str]:
