@@ -1,0 +1,1 @@
+from tests.support.cluster import shop  # noqa: F401
