@@ -16,7 +16,7 @@ PREFIX = "cip_"  # lets secret scanners recognise a token that leaked
 
 def digest(key: str) -> str:
     """What is stored of a token: its SHA-256. The token has 256 random bits, so it needs neither salt nor stretching."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):

@@ -29,10 +29,10 @@ WIRE = {
     "type": "type",
     "image": "image",
     "desc": "desc",
+    "name": "name",
     "Time": "time",
     "user": "user",
     "ca_secret": "ca_secret",
-    "name": "name",
 }
 SECRETS = {"git_user": "username", "git_token": "password", "deploy_key": "ssh_key"}
 

@@ -32,6 +32,7 @@ class Resource(GenericAPIView):
     ordering_wire: ClassVar[dict[str, str]]  # wire name → attribute
     filterset_class: ClassVar[Any]
     search_fields: ClassVar[list[str]]
+    queryset: Any
     filter_backends = [StrictFilters, Search, Ordering]
 
     # What a table decides for itself.
@@ -60,7 +61,6 @@ class Resource(GenericAPIView):
 
     def find(self, by: Named, *, lock: bool = False) -> Any:
         """The row. Raises a 404 problem."""
-        assert self.queryset is not None
         queryset = self.queryset.model._default_manager.select_for_update() if lock else self.get_queryset()
         row = self.named(queryset, by).first()
         if row is None:

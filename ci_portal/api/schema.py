@@ -74,7 +74,7 @@ class AutoSchema(openapi.AutoSchema):
 
     def _get_request_body(self, direction: str = "request") -> Any:
         """On a collection, a body may name its row."""
-        body = super()._get_request_body(direction)
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         if not self._names_a_row():
             return body
         if self.method == "DELETE":
@@ -86,7 +86,8 @@ class AutoSchema(openapi.AutoSchema):
 
     def _get_response_bodies(self, direction: Any = "response") -> Any:
         """Every operation may end in a problem."""
-        self.registry.register_on_missing(ResolvedComponent("Problem", ResolvedComponent.SCHEMA, schema=PROBLEM, object="Problem"))
+        component = ResolvedComponent("Problem", "schemas", schema=PROBLEM, object="Problem")  # type: ignore[no-untyped-call]
+        self.registry.register_on_missing(component)
         problem = {
             "description": "Every error is a problem.",
             "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -98,7 +99,7 @@ class AutoSchema(openapi.AutoSchema):
         return [*super().get_auth(), *([{}] if settings.PORTAL.auth.mode == "open" else [])]
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """`Authorization: Token …`."""
 
     target_class = "accounts.authentication.TokenAuthentication"
@@ -109,7 +110,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "apiKey", "in": "header", "name": "Authorization", "description": "The word Token, a space, and the token."}
 
 
-class SessionScheme(OpenApiAuthenticationExtension):
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """A browser's session."""
 
     target_class = "accounts.authentication.SessionAuthentication"

@@ -80,5 +80,5 @@ class TimeParameter(forms.Field):
         try:
             return parse(str(value).strip(), self.zone or timezone.get_default_timezone())
         except ValueError:
-            message = "must be a time like 20211125 151700 or 2021-11-25T15:17:00Z (with + written %2B)."
+            message = "must be a time like 20211125 151700 or 2021-11-25T15:17:00Z (the + of an offset percent-encoded)."
             raise forms.ValidationError(message, code="invalid") from None

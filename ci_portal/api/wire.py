@@ -138,7 +138,7 @@ class WireSerializer(serializers.ModelSerializer):
         return instance
 
     def _defaults(self) -> dict[str, Any]:
-        columns = {attribute: self.model()._meta.get_field(attribute) for attribute in self._writable()}
+        columns: dict[str, Any] = {attribute: self.model()._meta.get_field(attribute) for attribute in self._writable()}
         return {
             attribute: column.get_default() for attribute, column in columns.items() if not isinstance(column, models.DateTimeField)
         }
