@@ -21,7 +21,7 @@ HISTORY = 200
 class Phase:
     """A part of a run's time."""
 
-    name: str  # waiting, clone, build, push
+    name: str  # waiting, clone, build, push; running while the containers have not told theirs
     started: datetime
     finished: datetime | None
 
@@ -35,6 +35,8 @@ def phases(run: Run) -> list[Phase]:
         started, finished = (parse_datetime(times.get(key) or "") for key in ("started", "finished"))
         if started:
             found.append(Phase(name, started, finished))
+    if run.is_active and run.started_at and not run.phases:
+        found.append(Phase("running", run.started_at, None))
     return found
 
 

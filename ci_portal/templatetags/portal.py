@@ -30,6 +30,7 @@ STATE_NAMES: dict[str, str | Promise] = {
 
 PHASE_NAMES: dict[str, str | Promise] = {
     "waiting": gettext_lazy("waiting"),
+    "running": gettext_lazy("running"),
     "clone": pgettext_lazy("phase", "clone"),
     "build": pgettext_lazy("phase", "build"),
     "push": pgettext_lazy("phase", "push"),

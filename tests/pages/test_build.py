@@ -62,6 +62,16 @@ def test_it_shows_every_attempt_with_its_phases(client: Client):
     assert f'data-run="{first.pk}"' in page_of(client, event, run=first.pk)
 
 
+def test_a_running_attempt_says_how_long_it_waited_and_runs(client: Client):
+    event = rows.event(rows.repository(), status="2")
+    run = rows.run(event, status="running")
+    run.started_at = run.ctime + timedelta(seconds=7)
+    run.save()
+    page = page_of(client, event)
+    assert "waiting <span>7 s</span>" in page
+    assert f'running <span data-since="{run.started_at.isoformat()}">' in page
+
+
 def test_a_run_of_another_event_is_not_shown_here(client: Client):
     exporter = rows.repository()
     event, other = rows.event(exporter), rows.event(exporter)

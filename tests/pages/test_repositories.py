@@ -14,7 +14,9 @@ pytestmark = pytest.mark.django_db
 def test_it_has_a_field_for_every_column_of_the_original(client: Client):
     page = client.get("/").content.decode()
     columns = {field.name for field in Repository._meta.concrete_fields} - {"id", "time"}
-    assert columns | {"git_user", "git_token", "deploy_key", "csrfmiddlewaretoken"} == set(re.findall(r'name="(\w+)"', page.split('id="add"')[1].split("</form>")[0]))
+    assert columns | {"git_user", "git_token", "deploy_key", "csrfmiddlewaretoken"} == set(
+        re.findall(r'name="(\w+)"', page.split('id="add"')[1].split("</form>")[0])
+    )
 
 
 def test_the_form_posts_to_the_portal_itself(client: Client):
