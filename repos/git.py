@@ -89,7 +89,7 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Remote:
     """A repository elsewhere and how to log in to it."""
 
-    url: str  # without a credential
+    url: str = field(repr=False)  # better without a credential; one in it is taken out and used where `login` is empty
     login: GitLogin = field(default_factory=GitLogin)
     ca_pem: str = ""  # certificates trusted for this remote besides the system's and git.ca_bundle
 

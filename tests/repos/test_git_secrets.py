@@ -80,6 +80,7 @@ def test_no_error_shows_the_token(private, server, scratch):
 
 def test_a_remote_shows_no_login_of_its_own(private):
     assert TOKEN not in repr(private)
+    assert TOKEN not in repr(Remote(f"https://me:{TOKEN}@git.example/app"))
 
 
 def test_the_token_goes_to_no_other_host(private, server, tmp_path):
