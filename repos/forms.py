@@ -5,13 +5,15 @@ It is drawn by the server and sent to `/repo/` by the browser; what may be in a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-Text = str | Promise
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+    Text = str | _StrPromise
 
 
 def _text(label: Text, length: int, *, help_text: Text = "", placeholder: Text = "", **attrs: Any) -> forms.CharField:
@@ -25,9 +27,7 @@ def _text(label: Text, length: int, *, help_text: Text = "", placeholder: Text =
 class RepositoryForm(forms.Form):
     """The original's fields under the original's names, and the git login."""
 
-    repo_name = _text(
-        _("Name"), 150, required=True, placeholder="prometh-exporter", help_text=_("How scripts call it.")
-    )
+    repo_name = _text(_("Name"), 150, required=True, placeholder="prometh-exporter", help_text=_("How scripts call it."))
     repo = _text(
         _("Git URL"),
         # Longer than the column's 200: a pasted URL may carry a login, which moves to fields of its own.

@@ -133,4 +133,4 @@ def with_query(context: template.Context, **changes: Any) -> str:
         query.pop(name, None)
     for name, value in changes.items():
         query[name] = str(value)
-    return "?" + query.urlencode()
+    return f"?{query.urlencode()}"
