@@ -122,7 +122,9 @@ class Recorder:
         return self._output
 
     def cursor(self, container: str) -> str:
-        """Where to stream on from; "" is the first byte."""
+        """Where to stream on from, for this Recorder; "" is the first byte."""
+        if self._reading and self._reading.stream.container == container:
+            return self._reading.cursor  # it may hold bytes back, of which the row does not know
         return self._streams[container].cursor
 
     def ended(self, container: str) -> bool:

@@ -171,3 +171,12 @@ def test_a_discarded_output_leaves_nothing(storage: Path, archived: bool):
     assert not Output.objects.exists()
     assert not OutputChunk.objects.exists()
     assert not list(storage.rglob("*.gz"))
+
+
+def test_closed_outputs_wait_to_be_archived_the_oldest_first(storage: Path):
+    first, second = closed(b"first", run=2), closed(b"second", run=1)
+    closed(b"", run=3)
+    Recorder(4, ("build",), []).append("build", b"open", "1")
+    assert list(Output.objects.to_archive()) == [first, second]
+    archive(first)
+    assert list(Output.objects.to_archive()) == [second]

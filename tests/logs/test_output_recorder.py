@@ -119,6 +119,16 @@ def test_bytes_that_may_begin_a_secret_wait_and_the_cursor_with_them():
     assert recorder().cursor("clone") == "a"
 
 
+def test_a_stream_that_broke_goes_on_with_the_same_recorder_after_the_bytes_that_it_holds():
+    one, raw = recorder(), f"token {SECRET}\n".encode()
+    one.append("clone", raw[:10], "10")
+    assert one.cursor("clone") == "10"
+    one.append("clone", raw[10:], "end")
+    one.end("clone", *report(raw))
+    assert stored() == b"token ***\n"
+    assert one.close("succeeded")[0] == Output.VERIFIED
+
+
 def test_held_bytes_are_stored_when_the_container_ends():
     one, raw = recorder(), b"token ghp_"
     one.append("clone", raw, "a")
