@@ -228,15 +228,12 @@ class _Session:
                 return None
             raise
 
-    def _git(self, arguments: list[str], seconds: float, stdin: Path | None = None) -> bytes:
+    def _git(self, arguments: list[str], seconds: float) -> bytes:
         """What git prints. Raises the error that its failure stands for."""
         # GitPython hands on all of this process's environment; env takes out what is no business of git's or would change its ways.
         withheld = [name for name in inherited(os.environ) if name not in self._environment]
         command = [*(["env", *(f"-u{name}" for name in withheld)] if withheld else []), "git", *arguments]
-        with open(stdin or os.devnull, "rb") as source:
-            running = Git(self._folder).execute(
-                command, as_process=True, env=self._environment, istream=source, start_new_session=True
-            )
+        running = Git(self._folder).execute(command, as_process=True, env=self._environment, start_new_session=True)
         process = running.proc  # `running` ends it when it is collected
         assert process is not None
         assert process.stdout is not None
