@@ -139,8 +139,10 @@ class Run(models.Model):
             (Run.LAUNCHING,),
             Event.WAITING,
             msg,
-            {"job": self.name, "reason": ""},
+            {"reason": ""},
             launched_at=timezone.now(),
+            claimed_by="",
+            claimed_until=None,
             reason="",
         )
 

@@ -49,6 +49,12 @@ def test_a_launched_run_can_not_be_claimed_again(run):
     assert not Run.objects.get(pk=run.pk).claim_launch("second", soon())
 
 
+def test_a_launched_run_is_free_for_a_watcher_at_once(run):
+    run.claim_launch("first", soon())
+    run.launched()
+    assert (run.claimed_by, run.claimed_until) == ("", None)
+
+
 def test_a_postponed_run_waits_with_its_reason_on_both(run):
     run.claim_launch("first", soon())
     assert run.postponed("the cluster does not answer")
