@@ -12,6 +12,7 @@ from ci_portal.api.texts import FreeText
 from ci_portal.api.times import LegacyTime, UtcTime
 from ci_portal.api.wire import WireSerializer, sources
 from events.models import Event
+from repos import urls
 from repos.models import Repository
 
 #: Wire name → attribute: the original's columns in its order, then the portal's own, which are read only.
@@ -64,6 +65,11 @@ class EventSerializer(WireSerializer):
         fields = [*WIRE, *PORTAL]
         read_only_fields = list(PORTAL)
         extra_kwargs = sources({"Image_tag": "image_tag"})
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Validate; where `repo` is a URL, a login in it is dropped: an event has nothing to keep it for."""
+        repo = data.get("repo")
+        return super().to_internal_value({**data, "repo": urls.split(repo.strip()).url} if isinstance(repo, str) else data)
 
     def create(self, validated_data: dict[str, Any]) -> Event:
         """Record what happened elsewhere; nothing is launched."""

@@ -85,11 +85,13 @@ class RunSerializer(WireSerializer):
 
     def to_internal_value(self, data: Any) -> Any:
         """Validate; a login in REPO_PATH is taken out of it, to be stored beside the run."""
-        value = super().to_internal_value(data)
-        if "repo_path" in value:
-            found = urls.split(str(data["REPO_PATH"]).strip())
-            if found.username or found.password:
-                value["git_login"] = {"username": found.username, "password": found.password}
+        path = data.get("REPO_PATH")
+        if not isinstance(path, str):
+            return super().to_internal_value(data)
+        found = urls.split(path.strip())
+        value = super().to_internal_value({**data, "REPO_PATH": found.url})
+        if found.username or found.password:
+            value["git_login"] = {"username": found.username, "password": found.password}
         return value
 
     def create(self, validated_data: dict[str, Any]) -> Run:

@@ -9,8 +9,9 @@ from rest_framework import serializers
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Both start at a literal and end before the next slash, so that no text takes more than one pass.
 _HTTP_LOGIN = re.compile(r"(https?://)[^/?#@\s]+@", re.IGNORECASE)
-_OTHER_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^/?#@:\s]*):[^/?#@\s]+@", re.IGNORECASE)
+_OTHER_PASSWORD = re.compile(r"(://[^/?#@:\s]*):[^/?#@\s]+@")
 
 
 def without_logins(text: str) -> str:

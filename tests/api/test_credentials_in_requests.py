@@ -1,8 +1,11 @@
 """Credentials that come with a request are split off, stored encrypted, never answered, and never sent to another server."""
 
+import time
+
 import pytest
 from django.core.serializers import serialize
 
+from ci_portal.api.texts import without_logins
 from logs.models import Log
 from repos.credentials import decrypt, git_login
 from repos.models import Credential, Repository
@@ -178,6 +181,7 @@ def test_a_login_in_repo_path_is_split_off_and_stored(api):
     ("table", "fields"),
     [
         ("event", {"repo": f"https://alice:{ENCODED}@git.example.com/app"}),
+        ("event", {"repo": "https://alice:s3cret-T0ken%2Fwith%2Bsigns/and/slashes@git.example.com/app"}),
         ("event", {"Desc": f"from https://alice:{ENCODED}@git.example.com/app"}),
         ("job", {"status": "failed", "desc": f"from https://{ENCODED}@git.example.com/app"}),
         ("log", {"msg": f"cloned ssh://git:{ENCODED}@git.example.com/app\nagain"}),
@@ -188,6 +192,13 @@ def test_a_login_in_any_other_text_is_taken_out(api, table, fields):
     answer = api.post(f"/{table}/", fields)
     assert answer.status_code == 201
     assert ENCODED not in answer.content.decode() + stored_text()
+
+
+@pytest.mark.parametrize("text", ["a" * 16000, "a://" * 4000, "http" * 4000, "https://" + "a" * 15000, "https://a:" * 1600])
+def test_looking_for_logins_takes_one_pass(text):
+    started = time.process_time()
+    without_logins(text)
+    assert time.process_time() - started < 0.5
 
 
 def test_deleting_a_repository_deletes_its_credentials(api, app):
