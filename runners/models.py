@@ -146,15 +146,15 @@ class Run(models.Model):
             reason="",
         )
 
-    def wait_for(self, reason: str) -> None:
-        """Note why the run still waits or has not started; said once in its history, not at every look."""
+    def wait_for(self, reason: str, *, told: bool = True) -> None:
+        """Note why the run still waits or has not started; its history tells it once, where it is worth telling."""
         reason = reason[:500]
         if reason == self.reason:
             return
         with transaction.atomic():
             if Run.objects.filter(pk=self.pk, managed=True, status__in=(Run.WAITING, Run.LAUNCHING)).update(reason=reason):
                 Event.objects.filter(pk=self.event_id).update(reason=reason)
-                if reason and self.event is not None:
+                if reason and told and self.event is not None:
                     Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
         self.refresh_from_db()
 
