@@ -208,7 +208,7 @@ class LocalBackend:
         if not result and not alive:
             return self._lost(spec, folder)
         steps = tuple(step_state(folder, name) for name in self.containers(spec))
-        problem = local_reasons.of_build(result, steps, spec.timeout_seconds, spec.registry) if result else ""
+        problem = local_reasons.of_build(result, steps, spec.timeout_seconds) if result else ""
         return RunState(
             spec.run_uid,
             finished=bool(result),

@@ -31,8 +31,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from runners.backends.diagnosis import diagnose
 from runners.backends.local_process import adopt_orphans, boot_id, children, die_with_parent, kill, started_ticks
-from runners.backends.local_steps import SECRETS, STEPS, Plan, Step, StepFailed, failure_of_buildah, failure_of_git
+from runners.backends.local_steps import SECRETS, STEPS, Plan, Step, StepFailed
 
 #: Seconds between asking a step to end and killing it.
 GRACE_SECONDS = 5.0
@@ -124,7 +125,8 @@ class Supervisor:
         remove_tree(self.folder / "secrets")
         report = read_json(self.folder / f"{name}.report")
         if code:
-            report = {**(failure_of_git if name == "clone" else failure_of_buildah)(tail), **report}
+            found = diagnose(name, report.get("error", ""), tail.decode("utf-8", "replace"), code, self.plan.image)
+            report = {"error": found.error, "why": found.sentence} | ({"step": found.step} if found.step else {}) | report
         report |= {"bytes": checksum.length, "cksum": checksum.value()}
         write_json(self.folder / f"{name}.json", {**told, "finished_at": _now(), "exit_code": code, "report": report})
         return code
@@ -146,10 +148,11 @@ class Supervisor:
         except StepFailed as failed:
             code = failed.exit_code
             if str(failed):
-                print(f"{failed}.", flush=True)
-                write_json(self.folder / f"{name}.report", {"problem": f"{str(failed)[:400]}."})
+                print(f"ci-portal: {failed}", flush=True)
+            why = {"why": f"The image has no place: {failed}."} if failed.error == "image_name" else {}
+            write_json(self.folder / f"{name}.report", ({"error": failed.error} if failed.error else {}) | why)
         except Exception as error:
-            print(f"The step {name} failed: {error!r}", flush=True)
+            print(f"ci-portal: the step {name} failed: {error!r}", flush=True)
         finally:
             os._exit(code)
 

@@ -69,11 +69,13 @@ class Plan:
 
 
 class StepFailed(Exception):
-    """The step can't go on: a sentence for a person without its full stop, or "" where what was printed says why."""
+    """The step can't go on. `error` is a slug that `diagnosis` knows, the message goes into the output; both "" where what was
+    printed before says why.
+    """
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
+    def __init__(self, error: str = "", message: str = "", exit_code: int = 1) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.error, self.exit_code = error, exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,11 @@ class Step:
         return path
 
 
+def _say(text: str) -> None:
+    """Print a line of the portal's own into the output, marked like those of the Kubernetes backend."""
+    print(f"ci-portal: {text}", flush=True)
+
+
 def _run(command: list[str], env: dict[str, str], cwd: Path | None = None) -> int:
     """Run a command that prints into the output and dies with this step; return its exit code (128 + signal where killed)."""
     parent = os.getpid()
@@ -128,19 +135,20 @@ def clone(step: Step) -> dict[str, Any]:
     """Check out exactly the commit, shallow where the server allows it; report it."""
     plan, env = step.plan, _git_environment(step)
     git = ["git", "-C", str(step.source)]
-    print(f"Fetching {plan.commit} from {plan.url}", flush=True)
+    _say(f"fetching {plan.commit} from {plan.url}")
     if code := _run(["git", "init", "--quiet", "--template=", str(step.source)], env):
-        raise StepFailed("", code)
+        raise StepFailed(exit_code=code)
     code = _fetch(git, plan, env)
     if _ask([*git, "rev-parse", "--verify", "--quiet", f"{plan.commit}^{{commit}}"], env) != plan.commit:
-        missing = f"The remote does not have the commit {plan.commit} (any more)"
-        raise StepFailed("" if code else missing, code or 1)
+        if code:
+            raise StepFailed(exit_code=code)
+        raise StepFailed("commit_gone", f"the remote does not serve {plan.commit}")
     if code := _run([*git, "checkout", "--quiet", "--detach", plan.commit], env):
-        raise StepFailed("", code)
+        raise StepFailed(exit_code=code)
     if plan.submodules and (code := _run([*git, "submodule", "update", "--init", "--recursive", "--depth", "1"], env)):
-        raise StepFailed("", code)
+        raise StepFailed("submodules_failed", exit_code=code)
     locate(step)
-    print(f"Checked out {plan.commit}", flush=True)
+    _say(f"checked out {plan.commit}")
     return {"commit": plan.commit}
 
 
@@ -150,19 +158,13 @@ def _fetch(git: list[str], plan: Plan, env: dict[str, str]) -> int:
     if _run([*fetch, "--depth", "1", "--", plan.url, plan.commit], env) == 0:
         return 0
     ref = plan.ref or "HEAD"
-    print(f"The commit by itself was not handed out; fetching {ref}", flush=True)
+    _say(f"the commit by itself was not handed out; fetching {ref}")
     for depth in (["--depth", "1"], ["--unshallow"]):
         if code := _run([*fetch, *depth, "--", plan.url, ref], env):
             return code
         if _ask([*git, "cat-file", "-t", plan.commit], env):
             break
     return 0
-
-
-def failure_of_git(tail: bytes) -> dict[str, str]:
-    """Take git's own last word from the end of its output, at most 300 characters."""
-    errors = re.findall(r"^(?:fatal|error): (.*)$", tail.decode("utf-8", "replace"), re.MULTILINE)
-    return {"error": errors[-1][:300]} if errors else {}
 
 
 def _git_environment(step: Step) -> dict[str, str]:
@@ -182,13 +184,13 @@ def _git_config(step: Step) -> str:
     """The text of ~/.gitconfig. Not options on the command line, so that submodules get it too."""
     http = {"followRedirects": "false", "sslVerify": "true", "lowSpeedLimit": "100", "lowSpeedTime": "60"}
     if bundle := _certificate_bundle(step.folder):
-        http["sslCAInfo"] = str(bundle)
+        http |= {"sslCAInfo": str(bundle), "sslCAPath": str(step.folder / "run")}  # an empty folder; the bundle has the system's
     sections: list[tuple[str, dict[str, str]]] = [
         ("core", {"hooksPath": "/dev/null", "fsmonitor": "false"}),
         ("protocol", {"allow": "never"}),
         ('protocol "https"', {"allow": "always"}),
         ('protocol "ssh"', {"allow": "always"}),
-        ("http", http),
+        ("http", {**http, "proxy": ""}),  # a proxy would look the host up by itself
         ("gc", {"auto": "0"}),
         ("credential", {"helper": ""}),
     ]
@@ -220,22 +222,17 @@ def _certificate_bundle(folder: Path) -> Path | None:
 
 def locate(step: Step) -> tuple[Path, Path]:
     """Return Dockerfile and build context. Raises StepFailed unless both are there, inside the checkout, symlinks resolved."""
-    root = step.source.resolve()
+    root, plan = step.source.resolve(), step.plan
     found = []
-    for what, given, fits in (
-        ("dockerfile", step.plan.dockerfile, Path.is_file),
-        ("build_path", step.plan.build_path, Path.is_dir),
-    ):
+    for what, given, fits in (("dockerfile", plan.dockerfile, Path.is_file), ("build_path", plan.build_path, Path.is_dir)):
         try:
             path = (root / given).resolve()
         except (OSError, RuntimeError, ValueError):
-            raise StepFailed(f"The {what} {given} of this commit is a symbolic link to itself") from None
+            raise StepFailed("outside_checkout", f"{given} ({what}) leads nowhere") from None
         if path != root and root not in path.parents:
-            raise StepFailed(f"The {what} {given} leads out of the checkout")
-        if not path.exists():
-            raise StepFailed(f"There is no {given} in this commit: correct the repository's {what}")
+            raise StepFailed("outside_checkout", f"{given} ({what}) leads out of it")
         if not fits(path):
-            raise StepFailed(f"The {what} {given} is not a {'file' if what == 'dockerfile' else 'directory'} in this commit")
+            raise StepFailed(f"{what}_missing", given)
         found.append(path)
     return found[0], found[1]
 
@@ -274,7 +271,7 @@ def build(step: Step) -> dict[str, Any]:
     _configure_containers(step)
     env = {**step.environment(), **step.plan.environment}
     if code := _run(build_command(step.folder, str(dockerfile), str(context), _certificates(step.folder)), env):
-        raise StepFailed("", code)
+        raise StepFailed(exit_code=code)
     return {} if step.plan.registry else {"digest": _leave_layout(step, env)}
 
 
@@ -308,19 +305,6 @@ def _system_registries() -> dict[str, Any]:
         return {}
 
 
-def failure_of_buildah(tail: bytes) -> dict[str, str]:
-    """Take from the end of buildah's output which instruction failed and what it says about it, each at most 300 characters.
-
-    buildah ends with a line like: Error: building at STEP "RUN make": while running runtime: exit status 2
-    """
-    errors = re.findall(r"^[Ee]rror: (.*)$", tail.decode("utf-8", "replace"), re.MULTILINE)
-    if not errors:
-        return {}
-    said = r'(?:error )?building at STEP "(.*?)": (?:while running runtime: |checking on sources under .*: stat: )?(.*)'
-    named = re.fullmatch(said, errors[-1])
-    return {"step": named[1][:300], "error": named[2][:300]} if named else {"error": errors[-1][:300]}
-
-
 # an image without registry
 
 
@@ -346,21 +330,22 @@ def _leave_layout(step: Step, env: dict[str, str]) -> str:
     try:
         final = layout_of(Path(step.plan.layouts), step.plan.image, step.plan.tag)
     except ValueError as error:
-        raise StepFailed(str(error)) from None
+        raise StepFailed("image_name", str(error)) from None
     image = (step.folder / "image").read_text(encoding="utf-8").strip()
     fresh, old = step.folder / "layout", step.folder / "layout-before"
     if code := _run([*buildah(step.folder), "push", "--quiet", image, f"oci:{fresh}:{step.plan.tag}"], env):
-        raise StepFailed("", code)
+        raise StepFailed(exit_code=code)
     digest = digest_of_layout(fresh)
     if any((parent / "oci-layout").exists() for parent in final.parents) or (
         final.exists() and not (final / "oci-layout").exists()
     ):
-        raise StepFailed(f"{final} lies in or over another image's folder: give the image another name")
+        raise StepFailed("image_name", f"{final} lies in or over another image's folder: give the image another name")
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists():
         final.rename(old)
     fresh.rename(final)
-    print(f"Left {step.plan.image}:{step.plan.tag} in {final}\n{digest}", flush=True)
+    _say(f"left {step.plan.image}:{step.plan.tag} in {final}")
+    _say(digest)
     return digest
 
 
@@ -383,11 +368,11 @@ def push(step: Step) -> dict[str, Any]:
     step.keep("config.json", json.dumps({"auths": logins}))
     image = (step.folder / "image").read_text(encoding="utf-8").strip()
     command = push_command(step.folder, f"{plan.image}:{plan.tag}", _certificates(step.folder))
-    print(f"Pushing {plan.image}:{plan.tag}", flush=True)
+    _say(f"pushing {plan.image}:{plan.tag}")
     if code := _run([image if part == "IMAGE" else part for part in command], step.environment()):
-        raise StepFailed("", code)
+        raise StepFailed(exit_code=code)
     digest = (step.folder / "digest").read_text(encoding="utf-8").strip()
-    print(digest, flush=True)
+    _say(f"pushed {digest}")
     return {"digest": digest}
 
 

@@ -64,14 +64,14 @@ def test_a_failing_run_instruction_is_named(project: Project):
     spec = project.spec(project.shell('RUN ["busybox", "sh", "-c", "echo on purpose; exit 7"]'))
     state = project.build(spec)
     assert state.finished
-    assert state.problem == (
-        'The Dockerfile step "RUN busybox sh -c echo on purpose; exit 7" failed with exit code 7; the output says why.'
-    )
+    assert state.problem == "A step of the Dockerfile failed: RUN busybox sh -c echo on purpose; exit 7 (exit code 7)"
+    assert state.containers[1].report["step"] == "RUN busybox sh -c echo on purpose; exit 7"
+    assert state.containers[1].exit_code == 7
 
 
 def test_a_missing_file_to_copy_is_named(project: Project):
     state = project.build(project.spec(project.commit({"Dockerfile": "FROM scratch\nCOPY nowhere /\n"})))
-    assert state.problem == 'The Dockerfile step "COPY nowhere /" failed: "/nowhere": no such file or directory.'
+    assert state.problem == "A step of the Dockerfile failed: COPY nowhere /"
 
 
 def test_a_dockerfile_with_an_unknown_instruction_fails_with_what_buildah_says(project: Project):
@@ -98,24 +98,27 @@ def test_a_commit_that_is_gone_from_the_remote_is_named(project: Project):
     project.server.rules.protocol_v2 = False
     old = project.commit({"Dockerfile": "FROM scratch\n"})
     project.commit({"Dockerfile": "FROM scratch\n", "a": "2"})
-    assert project.build(project.spec(old)).problem == f"The remote does not have the commit {old} (any more)."
+    state = project.build(project.spec(old))
+    assert state.containers[0].report["error"] == "commit_gone"
+    assert old in state.problem
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "error"),
     [
-        ({"dockerfile": "link"}, "link leads out of the checkout"),
-        ({"dockerfile": "../../plan.json"}, "leads out of the checkout"),
-        ({"build_path": "out"}, "out leads out of the checkout"),
-        ({"dockerfile": "Missing"}, "There is no Missing in this commit"),
-        ({"build_path": "Dockerfile"}, "Dockerfile is not a directory"),
+        ({"dockerfile": "link"}, "outside_checkout"),
+        ({"dockerfile": "../../plan.json"}, "outside_checkout"),
+        ({"build_path": "out"}, "outside_checkout"),
+        ({"dockerfile": "Missing"}, "dockerfile_missing"),
+        ({"build_path": "Dockerfile"}, "build_path_missing"),
     ],
 )
-def test_dockerfile_and_build_path_must_lie_inside_the_checkout(project: Project, changes: dict, words: str):
+def test_dockerfile_and_build_path_must_lie_inside_the_checkout(project: Project, changes: dict, error: str):
     commit = project.commit({"Dockerfile": "FROM scratch\n", "link": ("/etc/hostname",), "out": ("..",)})
     spec = project.spec(commit, **changes)
     state = project.build(spec)
-    assert words in state.problem
+    assert state.containers[0].report["error"] == error
+    assert next(iter(changes.values())) in state.problem
     assert state.containers[0].exit_code != 0
     assert state.containers[1].started_at is None
 
@@ -123,12 +126,13 @@ def test_dockerfile_and_build_path_must_lie_inside_the_checkout(project: Project
 @pytest.mark.parametrize("login", [BuildSecrets(), BuildSecrets(git_username="builder", git_password="wrong-password")])
 def test_wrong_git_credentials_are_named(project: Project, login: BuildSecrets):
     state = project.build(project.spec(project.commit({"Dockerfile": "FROM scratch\n"})), login)
-    assert state.problem == "The source could not be fetched: the git credentials were refused: check them."
+    assert state.containers[0].report["error"] == "git_credentials_refused"
+    assert "does not accept the credentials" in state.problem
 
 
 def test_an_untrusted_git_certificate_is_named(project: Project):
     state = project.build(project.spec(project.commit({"Dockerfile": "FROM scratch\n"}), ca_secret=""))
-    assert "certificate is not trusted" in state.problem
+    assert "the git server's certificate is not trusted" in state.problem
 
 
 def test_a_dockerfile_never_reaches_the_c_preprocessor(project: Project):
