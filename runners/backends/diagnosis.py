@@ -37,7 +37,7 @@ _GIT = (
         "The clone failed: the ssh host key of the git server is not known. Add it to git.known_hosts.",
     ),
     (
-        r"certificate|ssl peer",
+        r"certificate (problem|verif)|unable to get .*issuer|self.signed|CAfile",
         "git_certificate_unknown",
         "The clone failed: the git server's certificate is not trusted. Name its authority's Secret in ca_secret.",
     ),
@@ -47,7 +47,8 @@ _GIT = (
         "The clone failed: the git server has no such repository, or these credentials may not see it.",
     ),
     (
-        r"could not resolve host|connection refused|failed to connect|couldn't connect|timed out|no route|unreachable|too slow",
+        r"could not resolve host|connection refused|failed to connect|couldn't connect|timed out|no route|unreachable|too slow|"
+        r"connection (was|reset|closed)|early eof|hung up|handshake|error: 5\d\d",
         "git_host_unreachable",
         "The clone failed: the git server can't be reached from the cluster. Check its address and the network, then retry.",
     ),

@@ -1,10 +1,15 @@
 # Check out exactly one commit, as shallow as the server lets us, and see that what is to be built lies inside it.
 
-fetch() { # ARGUMENTS of git fetch; what it says is shown and kept in /tmp/fetch
-    {
-        git -c gc.auto=0 fetch --progress --no-tags --no-recurse-submodules "$@"
-        echo $? >/tmp/fetched
-    } 2>&1 | tee /tmp/fetch
+fetch() { # ARGUMENTS of git fetch; what it says is shown and kept in /tmp/fetch; what the network broke is tried again
+    for pause in 2 5 0; do
+        {
+            git -c gc.auto=0 fetch --progress --no-tags --no-recurse-submodules "$@"
+            echo $? >/tmp/fetched
+        } 2>&1 | tee /tmp/fetch
+        [ "$(cat /tmp/fetched)" != 0 ] && [ $pause != 0 ] || break
+        grep -Eqi 'connection (was|reset|closed|timed)|timed out|early EOF|hung up|resolve host|error: 5[0-9][0-9]' /tmp/fetch || break
+        sleep $pause
+    done
     return "$(cat /tmp/fetched)"
 }
 

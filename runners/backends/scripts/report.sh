@@ -47,8 +47,9 @@ wait "$end"
     printf '{"exit":%s' "$code"
     read -r crc bytes _ <"$reports/cksum" && printf ',"bytes":%s,"cksum":%s' "$bytes" "$crc"
     cat "$reports/fields"
-    # Long lines are cut, so that the few kilobytes a report may have reach back to the Dockerfile's line.
-    [ "$code" = 0 ] || printf ',"tail":"%s"' "$(cut -b 1-240 "$reports/tail" | tail -c 2100 | base64 | tr -d '\n')"
+    # Long lines lose their middle, so that the few kilobytes a report may have reach back to the Dockerfile's line.
+    [ "$code" = 0 ] || printf ',"tail":"%s"' "$(LC_ALL=C sed 's/^\(.\{150\}\).*\(.\{200\}\)$/\1 ... \2/' "$reports/tail" |
+        tail -c 2100 | base64 | tr -d '\n')"
     printf '}'
 } >"$reports/message"
 cat "$reports/message" >"${CI_PORTAL_REPORT:-/dev/termination-log}"
