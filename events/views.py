@@ -7,7 +7,8 @@ from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Resource, Row
 from events.models import Event
 from events.serializers import PORTAL, WIRE, EventSerializer
-from logs.models import Log
+from logs.archive import discard_files
+from logs.models import Log, Output
 
 COMPARED = {
     name: attribute
@@ -35,6 +36,10 @@ class Events(Resource):
         """An event that the portal runs stays until it has an outcome."""
         if row.is_active:
             raise Problem(409, "active", "This event is not finished: cancel it or wait for its outcome, then delete.")
+
+    def release(self, row: Event) -> None:
+        """Its runs go with it, and their output with them."""
+        discard_files(Output.objects.filter(run__event=row))
 
     def record(self, row: Event, msg: str) -> None:
         """Tied to the event, and to its repository where that is registered."""

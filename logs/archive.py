@@ -12,11 +12,13 @@ import tempfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import IO
 
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from logs.models import Output, OutputChunk
@@ -143,3 +145,9 @@ def discard(output: Output) -> None:
     except Exception as error:
         raise ArchiveError(f"the output of run {output.run_id} could not be removed: {error}") from error
     output.delete()
+
+
+def discard_files(outputs: QuerySet[Output]) -> None:
+    """Delete these outputs' files as soon as the transaction that deletes their rows is committed."""
+    for name in outputs.exclude(archive="").values_list("archive", flat=True):
+        transaction.on_commit(partial(default_storage.delete, name), robust=True)

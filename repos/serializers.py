@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from rest_framework import serializers
 
 from ci_portal.api.texts import FreeText, Secret, SecretKey
@@ -14,7 +15,7 @@ from ci_portal.api.wire import WireSerializer, sources
 from logs.models import Log
 from repos import logins, refs, urls
 from repos.errors import InvalidUrl
-from repos.models import Repository
+from repos.models import Credential, Repository
 
 #: Wire name → attribute, in the contract's order.
 WIRE = {
@@ -61,6 +62,15 @@ def check_key(key: str) -> None:
         raise ValueError("must be a private key in PEM form, from its BEGIN line to its END line.")
 
 
+def described(queryset: QuerySet[Repository]) -> QuerySet[Any]:
+    """Repositories with whether they have credentials and their newest event, at no query of their own."""
+    events = Repository._meta.get_field("events").related_model._default_manager
+    newest = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[:1]
+    return queryset.annotate(
+        has_credentials=Exists(Credential.objects.filter(repository=OuterRef("pk"))), last_event=Subquery(newest)
+    )
+
+
 class RepositorySerializer(WireSerializer):
     """One repository. Its credentials are written only: a URL's login, `git_user` and `git_token`, `deploy_key`."""
 
@@ -90,6 +100,13 @@ class RepositorySerializer(WireSerializer):
         model = Repository
         fields = [*WIRE, "Time_utc", "has_credentials", "last_event", *SECRETS]
         extra_kwargs = sources({name: attribute for name, attribute in WIRE.items() if name != "Time"})
+
+    def to_representation(self, instance: Repository) -> dict[str, Any]:
+        """The row; one that did not come from `described` is asked for anew."""
+        if not hasattr(instance, "has_credentials"):
+            instance = described(Repository.objects.filter(pk=instance.pk)).get()
+        row: dict[str, Any] = super().to_representation(instance)
+        return row
 
     def to_internal_value(self, data: Any) -> Any:
         """Validate, with a login in `repo` taken out of it first."""

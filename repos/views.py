@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 
 from ci_portal.api.filters import filterset
 from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Named, Resource, Row
 from logs.models import Log
-from repos.models import Credential, Repository
-from repos.serializers import WIRE, RepositorySerializer
+from repos.models import Repository
+from repos.serializers import WIRE, RepositorySerializer, described
 
 TEXTS = {name: attribute for name, attribute in WIRE.items() if name != "Time"}
 
@@ -29,12 +29,8 @@ class Repositories(Resource):
     search_fields = ["repo_name", "repo", "branch", "tag", "image", "name", "user", "desc"]
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Repositories with whether they have credentials and their newest event, at no query of their own."""
-        events = Repository._meta.get_field("events").related_model._default_manager
-        newest = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[:1]
-        return Repository.objects.annotate(
-            has_credentials=Exists(Credential.objects.filter(repository=OuterRef("pk"))), last_event=Subquery(newest)
-        )
+        """With all that their answers need."""
+        return described(Repository.objects.all())
 
     def named(self, queryset: QuerySet[Any], by: Named) -> QuerySet[Any]:
         """By id or by name."""

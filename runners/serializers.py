@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import Coalesce
 from rest_framework import serializers
 
 from ci_portal.api.problems import Problem
@@ -61,6 +63,13 @@ def check_status(status: str) -> None:
         raise ValueError(f"must be one of {', '.join(STATUSES)}.")
 
 
+def described(queryset: QuerySet[Run]) -> QuerySet[Any]:
+    """Runs with what is known of their output, at no query of their own."""
+    return queryset.annotate(
+        output_bytes=Coalesce(F("output__size"), Value(0)), output_verdict=Coalesce(F("output__verdict"), Value(""))
+    )
+
+
 class RunSerializer(WireSerializer):
     """One run. Those that the portal launched change only through it, but for their description."""
 
@@ -82,6 +91,13 @@ class RunSerializer(WireSerializer):
         fields = [*WIRE, "REGISTRY_PASS", *PORTAL]
         read_only_fields = list(PORTAL)
         extra_kwargs = sources({name: attribute for name, attribute in WIRE.items() if name != "ctime"})
+
+    def to_representation(self, instance: Run) -> dict[str, Any]:
+        """The row; one that did not come from `described` is asked for anew."""
+        if not hasattr(instance, "output_bytes"):
+            instance = described(Run.objects.filter(pk=instance.pk)).get()
+        row: dict[str, Any] = super().to_representation(instance)
+        return row
 
     def to_internal_value(self, data: Any) -> Any:
         """Validate; a login in REPO_PATH is taken out of it, to be stored beside the run."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import F, QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 
 from ci_portal.api.filters import filterset, time_filters
 from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Resource, Row
-from logs.models import Log
+from logs.archive import discard_files
+from logs.models import Log, Output
 from runners.models import Run
-from runners.serializers import PORTAL, WIRE, RunSerializer
+from runners.serializers import PORTAL, WIRE, RunSerializer, described
 
 TIMES = ("launched_at", "started_at", "finished_at")
 COMPARED = {
@@ -38,15 +38,17 @@ class Runs(Resource):
     search_fields = ["name", "image_repo", "image_name", "image_tag", "repo_path", "desc", "commit", "reason"]
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Runs with what is known of their output, at no query of their own."""
-        return Run.objects.annotate(
-            output_bytes=Coalesce(F("output__size"), Value(0)), output_verdict=Coalesce(F("output__verdict"), Value(""))
-        )
+        """With all that their answers need."""
+        return described(Run.objects.all())
 
     def refuse_delete(self, row: Run) -> None:
         """A run that the portal launched stays until it has an outcome."""
         if row.is_active:
             raise Problem(409, "active", "This run is not finished: cancel it or wait for its outcome, then delete.")
+
+    def release(self, row: Run) -> None:
+        """Its output goes with it."""
+        discard_files(Output.objects.filter(run=row))
 
     def record(self, row: Run, msg: str) -> None:
         """Tied to the run, and to its event and repository where it has them."""

@@ -49,6 +49,9 @@ class Resource(GenericAPIView):
     def refuse_delete(self, row: Any) -> None:
         """Raise a Problem where the row must stay."""
 
+    def release(self, row: Any) -> None:
+        """Let go of what belongs to a row that is about to be deleted and lies outside the database."""
+
     def record(self, row: Any, msg: str) -> None:
         """Write a line of history about the row."""
         raise NotImplementedError
@@ -110,6 +113,7 @@ class Resource(GenericAPIView):
             row = self.find(by, lock=True)
             self.refuse_delete(row)
             self.record(row, f"{self.noun} {self.title(row)} deleted")
+            self.release(row)
             row.delete()
 
         self.write(work)

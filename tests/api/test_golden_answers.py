@@ -9,7 +9,9 @@ from django.db import connection
 from events.models import Event
 from logs.models import Log, Output
 from repos.models import Repository
+from repos.serializers import RepositorySerializer
 from runners.models import Run
+from runners.serializers import RunSerializer
 
 WIRE = Path(__file__).parent.parent / "wire"
 MOMENT = datetime(2021, 11, 25, 15, 17, 3, tzinfo=UTC)
@@ -162,3 +164,9 @@ def test_legacy_times_are_shown_in_the_configured_time_zone(api, rows, settings)
 def test_legacy_times_are_read_in_the_configured_time_zone(api, settings):
     settings.TIME_ZONE = "Asia/Shanghai"
     assert api.post("/event/", {"ctime": "20211125 231703"}).json()["ctime_utc"] == "2021-11-25T15:17:03Z"
+
+
+def test_other_answers_that_hold_a_row_hold_all_of_it(api, rows):
+    """POST /check/ answers with rows that it has just written."""
+    assert RepositorySerializer(Repository.objects.get()).data == api.get("/repo/7/").json()
+    assert RunSerializer(Run.objects.get()).data == api.get("/job/9/").json()

@@ -1,9 +1,11 @@
 """What the portal runs itself changes state only through it."""
 
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 
 from events.models import Event
-from logs.models import Log
+from logs.models import Log, Output
 from repos.models import Repository
 from runners.models import Run
 
@@ -58,6 +60,18 @@ def test_a_finished_managed_row_can_be_deleted(api, url, table):
     assert api.delete(url).status_code == 204
     assert Event.objects.count() == (0 if table == "event" else 1)
     assert not Run.objects.exists()
+
+
+@tables
+def test_the_archived_output_of_a_deleted_row_goes_too(api, url, table, managed_event, django_capture_on_commit_callbacks):
+    Event.objects.update(status=Event.FAILED)
+    Run.objects.update(status=Run.FAILED)
+    name = default_storage.save("archived-output.gz", ContentFile(b"x"))
+    Output.objects.create(run=managed_event.runs.get(), archive=name)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert api.delete(url).status_code == 204
+    assert not Output.objects.exists()
+    assert not default_storage.exists(name)
 
 
 def test_a_recorded_row_changes_freely(api):
