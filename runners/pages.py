@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.dateparse import parse_datetime
 
 from accounts.pages import page
+from ci_portal.config import BASE_DIR
 from events.models import Event
 from logs.models import Log, Output
 from runners.models import Run
@@ -38,6 +40,18 @@ def phases(run: Run) -> list[Phase]:
     if run.is_active and run.started_at and not run.phases:
         found.append(Phase("running", run.started_at, None))
     return found
+
+
+def pull_commands(event: Event, run: Run | None) -> list[str]:
+    """How to get the image: by its digest from the registry, or from the layout that a local build left on this machine's disk."""
+    if run is None or not event.digest:
+        return []
+    if run.registory_add:
+        return [f"{tool} pull {run.image}@{event.digest}" for tool in ("docker", "podman")]
+    if run.backend == "local":
+        layout = BASE_DIR / settings.PORTAL.build.folder / "images" / run.image / run.image_tag
+        return [f"podman pull oci:{layout}:{run.image_tag}"]
+    return []
 
 
 def _output(run: Run | None) -> Output | None:
@@ -70,7 +84,7 @@ def build(request: HttpRequest, pk: int) -> HttpResponse:
         "newest": runs[0] if runs else None,
         "output": _output(run),
         "image": image,
-        "pull_tools": ("docker", "podman") if event.digest and run and run.registory_add else (),
+        "pulls": pull_commands(event, run),
         "history": Log.objects.filter(event=event).order_by("-id")[:HISTORY],
     }
     return render(request, "runners/build.html", context)

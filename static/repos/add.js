@@ -55,19 +55,20 @@ function showErrors(problem) {
   summary.hidden = false;
 }
 
-function moveLogin() {
+/** Take a login out of the URL. Unfolding its fields moves the buttons, so that must not happen under a click. */
+function moveLogin(unfold) {
   const found = takeLogin(form.elements.repo.value);
   if (!found) return;
   form.elements.repo.value = found.url;
   if (found.user) form.elements.git_user.value = found.user;
   if (found.token) form.elements.git_token.value = found.token;
-  document.getElementById("add_more").open = true;
+  if (unfold) document.getElementById("add_more").open = true;
   progress.textContent = text("login_moved");
 }
 
 async function add(event) {
   event.preventDefault();
-  moveLogin();
+  moveLogin(false);
   clearErrors();
   const button = document.getElementById("add_button");
   button.disabled = true;
@@ -92,7 +93,7 @@ async function add(event) {
 }
 
 async function testConnection() {
-  moveLogin();
+  moveLogin(false);
   clearErrors();
   const body = {};
   for (const [name, value] of Object.entries(values(CHECKED))) body[CHECK_NAMES[name] ?? name] = value;
@@ -106,6 +107,6 @@ for (const input of form.querySelectorAll(".field [name]")) {
   input.setAttribute("aria-describedby", described.join(" "));
 }
 form.addEventListener("submit", add);
-form.elements.repo.addEventListener("change", moveLogin);
-form.elements.repo.addEventListener("paste", () => setTimeout(moveLogin));
+form.elements.repo.addEventListener("change", () => moveLogin(false));
+form.elements.repo.addEventListener("paste", () => setTimeout(() => moveLogin(true)));
 document.getElementById("test_button").addEventListener("click", testConnection);

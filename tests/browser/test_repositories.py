@@ -54,7 +54,8 @@ def test_a_login_in_the_url_moves_to_its_own_fields_and_is_stored_apart(page: Pa
     page.goto("/")
     page.get_by_label("Name", exact=True).fill("exporter")
     page.get_by_label("Git URL").fill("https://ada:s3cr%40t-token@git.example.com/team/exporter.git")
-    page.get_by_label("Name", exact=True).focus()
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.locator("#test_result")).to_contain_text("Not everything is right yet")
     expect(page.locator("#add_repo")).to_have_value("https://git.example.com/team/exporter.git")
     expect(page.locator("#add_git_user")).to_have_value("ada")
     expect(page.locator("#add_git_token")).to_have_value("s3cr@t-token")
@@ -65,6 +66,21 @@ def test_a_login_in_the_url_moves_to_its_own_fields_and_is_stored_apart(page: Pa
     login = git_login(Repository.objects.get(repo_name="exporter"))
     assert (login.username, login.password) == ("ada", "s3cr@t-token")
     assert "s3cr" not in page.content()
+
+
+def test_a_pasted_login_is_moved_at_once(page: Page):
+    page.goto("/")
+    page.evaluate(
+        """() => {
+            const field = document.getElementById('add_repo');
+            field.focus();
+            document.execCommand('insertText', false, 'https://ada:s3cret@git.example.com/exporter.git');
+            field.dispatchEvent(new ClipboardEvent('paste'));
+        }"""
+    )
+    expect(page.locator("#add_repo")).to_have_value("https://git.example.com/exporter.git")
+    expect(page.locator("#add_git_token")).to_be_visible()
+    expect(page.locator("#add_git_token")).to_have_value("s3cret")
 
 
 def test_what_cannot_be_built_says_so_in_a_sentence(page: Page):

@@ -28,12 +28,20 @@ def test_it_shows_commit_ref_image_and_digest_with_the_commands_that_pull_it(cli
         assert f"<code>{tool} pull registry.example.com/team/exporter@{rows.DIGEST}</code>" in page
 
 
-def test_an_image_on_disk_has_no_pull_command(client: Client):
+def test_an_image_on_disk_is_pulled_from_its_layout(client: Client, settings):
+    settings.PORTAL = settings.PORTAL.model_copy(update={"build": settings.PORTAL.build.model_copy(update={"folder": "/srv/ci"})})
     event = rows.event(rows.repository(), status="3", digest=rows.DIGEST)
-    rows.run(event, registory_add="")
+    rows.run(event, registory_add="", backend="local")
     page = page_of(client, event)
     assert rows.DIGEST in page
+    assert "<code>podman pull oci:/srv/ci/images/team/exporter/buildv202611230801:buildv202611230801</code>" in page
     assert "docker pull" not in page
+
+
+def test_an_image_without_a_digest_has_no_pull_command(client: Client):
+    event = rows.event(rows.repository(), status="4")
+    rows.run(event)
+    assert "pull" not in page_of(client, event).replace('class="pull"', "")
 
 
 def test_it_says_why_a_build_failed(client: Client):
