@@ -107,11 +107,12 @@ def export(spec: BuildSpec, settings: JobSettings) -> list[Manifest]:
     """Job and Secret for people: the Job starts when applied, the Secret's values are placeholders to fill in."""
     job = build_job(spec, settings)
     del job["spec"]["suspend"]
+    https = spec.repo_url.startswith("https://")
     placeholders = {
-        "git-username": "<user of the git remote, empty for none>",
-        "git-password": "<token of the git remote, empty for none>",
-        "git-ssh-key": "<private key for an ssh remote, empty for none>",
-        "git-known-hosts": "<known_hosts lines for an ssh remote, empty for none>",
+        "git-username": "<user of the git remote, empty for none>" if https else "",
+        "git-password": "<token of the git remote, empty for none>" if https else "",
+        "git-ssh-key": "" if https else "<private key for the git remote>",
+        "git-known-hosts": "" if https else "<known_hosts lines of the git remote>",
         "registry-config.json": docker_config(spec.registry, spec.registry_user or "<user>", "<password>"),
     }
     return [_secret(spec, settings.namespace, placeholders), job]

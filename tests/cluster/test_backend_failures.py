@@ -187,6 +187,6 @@ def test_the_login_of_a_public_repository_may_be_missing(shop: Workshop):
 
 
 def test_the_builder_image_is_the_one_that_the_operator_chose(shop: Workshop):
-    assert {container["image"] for container in shop.backend.manifest(shop.spec({}))[1]["spec"]["template"]["spec"]["initContainers"]} == {
-        BUILDER_IMAGE
-    }
+    assert {
+        container["image"] for container in shop.backend.manifest(shop.spec({}))[1]["spec"]["template"]["spec"]["initContainers"]
+    } == {BUILDER_IMAGE}

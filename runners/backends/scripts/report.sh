@@ -36,7 +36,7 @@ while :; do # wait returns early when the trap runs
     kill -0 "$builder" || break
 done
 # Whatever main left running must not hold the pipe open for ever.
-(sleep 5 && kill -KILL "$printer") >/dev/null &
+(sleep "${CI_PORTAL_GRACE:-5}" && kill -KILL "$printer") >/dev/null &
 guard=$!
 wait "$printer"
 kill "$guard"
@@ -53,4 +53,5 @@ wait "$end"
     printf '}'
 } >"$reports/message"
 cat "$reports/message" >"${CI_PORTAL_REPORT:-/dev/termination-log}"
+rm -rf "$reports"
 exit "$code"
