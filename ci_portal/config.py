@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -255,6 +256,35 @@ def _development_defaults() -> dict[str, Any]:
         "auth": {"mode": "open"},
         "git": {"allow_private_networks": ["127.0.0.0/8", "::1/128"]},
     }
+
+
+def keys_are_configured(environ: dict[str, str]) -> bool:
+    """Whether somebody set keys of their own anywhere: then this is no machine to fill in development's defaults on."""
+    if environ.get("CI_PORTAL_SECRETS_DIR") or any(name.startswith(f"{PREFIX}SECRETS__") for name in environ):
+        return True
+    named = environ.get("CI_PORTAL_CONFIG_FILE", "")
+    return "secrets" in _from_file(Path(named) if named else BASE_DIR / "conf" / "configure_server.json", bool(named))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port`, `port` or `host` as `runserver` takes them can be reached from this machine alone."""
+    host = "" if address.isdigit() else address.rpartition(":")[0] if re.search(r":\d+$", address) else address
+    try:
+        return not host or host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def use_development_defaults(arguments: list[str]) -> None:
+    """Let `manage.py dev` and `runserver` start without any configuration; called before the settings are read.
+
+    Development's defaults let everyone do everything, so they are not for an address that others can reach (`dev` itself refuses).
+    """
+    if arguments[:1] not in (["dev"], ["runserver"]) or "CI_PORTAL_DEVELOPMENT" in os.environ:
+        return
+    addresses = [text for text in arguments[1:] if not text.startswith("-")]
+    if (arguments[0] == "dev" or all(map(is_loopback, addresses))) and not keys_are_configured(dict(os.environ)):
+        os.environ["CI_PORTAL_DEVELOPMENT"] = "1"
 
 
 def load(environ: dict[str, str] | None = None) -> Config:

@@ -1,0 +1,49 @@
+# CI Portal: `make run` starts it on this machine, `make test` runs the tests that need no server.
+
+ADDRESS ?= 127.0.0.1:8000
+PYTHON ?=
+export PYTHON
+
+python := .venv/bin/python
+sources := accounts ci_portal events logs repos runners
+no_server := not (needs_buildah or needs_registry or needs_cluster or needs_mariadb or needs_uwsgi or needs_browser)
+
+.PHONY: help run test lint lock ci audit
+.DELETE_ON_ERROR:
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: .venv/run.stamp ## start portal and watcher on this machine (ADDRESS=127.0.0.1:8000), with a sample repository
+	@tools/install-buildah.sh
+	@exec $(python) manage.py dev --address $(ADDRESS)
+
+test: .venv/dev.stamp ## run all tests that need no server
+	$(python) -m pytest -m "$(no_server)"
+
+lint: .venv/dev.stamp ## check style, types, the direction of imports, and that migrations are complete
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy manage.py $(sources)
+	PYTHONPATH=. .venv/bin/lint-imports
+	DJANGO_SETTINGS_MODULE=tests.settings $(python) manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=tests.settings CI_PORTAL_PORTAL__BASE_URL=https://portal.example $(python) manage.py check --deploy --fail-level WARNING
+
+audit: .venv/dev.stamp ## ask whether a locked package has a known vulnerability
+	.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
+
+lock: .venv/dev.stamp ## turn requirements*.in into requirements*.txt, with hashes
+	for name in requirements requirements-dev; do \
+	  .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --universal $$name.in -o $$name.txt || exit 1; \
+	done
+
+ci: ## run everything, as a fresh Debian machine does, as root
+	bash .ci/run
+
+.venv/run.stamp: requirements.txt tools/make-venv.sh tools/system.sh
+	@tools/make-venv.sh requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt tools/make-venv.sh tools/system.sh
+	@tools/make-venv.sh requirements-dev.txt
+	@touch $@ .venv/run.stamp
