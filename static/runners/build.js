@@ -13,13 +13,18 @@ const TAIL = 2 ** 20;
 const facts = () => document.getElementById("facts");
 const isActive = () => facts().dataset.active === "true";
 
+const said = () => document.querySelector(".verdict").textContent.replace(/\s+/g, " ").trim();
+
 /** Put what the server says now in place: state, attempts, history, title and icon. */
 async function refreshFacts() {
+  const before = said();
   const page = await refresh(location.href, "#facts", "#history");
   document.title = page.title;
   const [icon, fresh] = [document, page].map((each) => each.querySelector('link[rel="icon"]'));
   if (icon && fresh) icon.href = fresh.getAttribute("href");
   offerCopies(facts());
+  // A place that stays: screen readers do not tell of live regions that are replaced as a whole.
+  if (said() !== before) document.getElementById("announcement").textContent = said();
   const output = document.getElementById("output");
   const newest = facts().dataset.newest;
   // A retry is a run of its own: whoever looks at "the newest" goes on with that one.

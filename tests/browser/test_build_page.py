@@ -46,6 +46,7 @@ def test_state_title_icon_and_history_change_when_it_ends(page: Page):
     run.finish(Run.SUCCEEDED, digest=rows.DIGEST)
     expect(page).to_have_title(re.compile("^succeeded"))
     expect(page.locator(".verdict")).to_contain_text("succeeded")
+    expect(page.locator("#announcement")).to_have_text("succeeded")
     expect(page.locator('link[rel="icon"]')).to_have_attribute("href", "/static/ci_portal/favicon-succeeded.svg")
     expect(page.locator("#facts")).to_contain_text(f"docker pull registry.example.com/team/exporter@{rows.DIGEST}")
     expect(page.locator("#history")).to_contain_text(f"run {run.name} succeeded")
