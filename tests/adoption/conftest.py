@@ -96,7 +96,14 @@ FLAVOURS = [
 ]
 
 
-@pytest.fixture(params=FLAVOURS)
+#: Those that lack a unique index on repo_name.
+LOOSE = [
+    pytest.param(Original("sqlite-loose", unique=False), id="sqlite-loose"),
+    pytest.param(MARIADB[1], id=MARIADB[1].name, marks=pytest.mark.needs_mariadb),
+]
+
+
+@pytest.fixture(params=LOOSE)
 def original(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An original's database, not adopted yet, for one test."""
     with original_database(request.param, request, tmp_path) as database:

@@ -132,19 +132,14 @@ def test_adopting_twice_changes_nothing(adopted):
     assert adopted.everything() == before
 
 
-@pytest.mark.parametrize("table", COLUMNS)
-def test_another_tool_inserts_with_the_original_columns_alone(adopted, table):
-    row = {
-        "gitstat": ("repo_name", "by-another-tool"),
-        "event": ("repo", "by-another-tool"),
-        "runner": ("name", "by-another-tool"),
-        "log": ("msg", "by-another-tool"),
-    }[table]
-    adopted.execute(f"INSERT INTO {table} (`{row[0]}`) VALUES (?)", row[1])
+def test_another_tool_inserts_with_the_original_columns_alone(adopted):
+    tables = {"gitstat": "repo_name", "event": "repo", "runner": "name", "log": "msg"}
+    for table, column in tables.items():
+        adopted.execute(f"INSERT INTO {table} (`{column}`) VALUES (?)", "by-another-tool")
     try:
-        new = adopted.view()[table][-1]
-        assert new[row[0]] == "by-another-tool"
-        assert not new.get("managed")
-        assert new.get("attempt", 1) == 1
+        view = adopted.view()
     finally:
-        adopted.execute(f"DELETE FROM {table} WHERE `{row[0]}` = 'by-another-tool'")
+        for table, column in tables.items():
+            adopted.execute(f"DELETE FROM {table} WHERE `{column}` = ?", "by-another-tool")
+    assert [view[table][-1][column] for table, column in tables.items()] == ["by-another-tool"] * 4
+    assert (view["event"][-1]["managed"], view["runner"][-1]["managed"], view["runner"][-1]["attempt"]) == (False, False, 1)
