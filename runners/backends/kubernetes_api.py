@@ -158,7 +158,8 @@ def _failed(status: int, body: bytes) -> ApiError:
 def _unreachable(error: HTTPError) -> str:
     """One sentence without addresses of memory and class names, which urllib3's own texts have."""
     if isinstance(error, SSLError):
-        return f"its certificate is not trusted or the TLS handshake failed ({error})"
+        what = "its certificate is not trusted" if "CERTIFICATE_VERIFY" in str(error) else "the TLS handshake failed"
+        return f"{what} ({error})"
     if isinstance(error, NewConnectionError):
         return str(error).rpartition(": ")[2]
     if isinstance(error, TimeoutError):

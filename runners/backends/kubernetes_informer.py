@@ -193,6 +193,8 @@ class Informer:
             raise (Lost(error.message) if error.status == 410 else error) from None
         self._open[kind] = reply
         try:
+            if self._closed:  # since the request was sent; `close` could not end this one
+                return version
             for line in lines(reply):
                 event = orjson.loads(line)
                 if event["type"] == "ERROR":

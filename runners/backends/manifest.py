@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ def _container(name: str, spec: BuildSpec, settings: JobSettings) -> Manifest:
     return container
 
 
+@cache
 def _script(name: str) -> str:
     return (_SCRIPTS / f"{name}.sh").read_text(encoding="utf-8") + "\n" + (_SCRIPTS / "report.sh").read_text(encoding="utf-8")
 

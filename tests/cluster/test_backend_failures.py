@@ -7,7 +7,7 @@ import pytest
 from runners.backends.kubernetes import KubernetesBackend
 from runners.build import BuildSecrets
 from tests.support.cluster import BUILDER_IMAGE, DOCKERFILE, SECRETS, Workshop, follow_to_end, wait_until
-from tests.support.git_server import Symlink
+from tests.support.git_server import BareRepository, Symlink
 
 pytestmark = pytest.mark.needs_cluster
 
@@ -53,11 +53,8 @@ def test_it_says_that_the_commit_is_gone(shop: Workshop):
 def test_it_finds_a_commit_behind_its_branch_where_the_server_hands_out_branches_only(shop: Workshop):
     spec = shop.spec({"Dockerfile": DOCKERFILE, "app": "the first"})
     name = spec.repo_url.rpartition("/")[2]
-    repository = shop.git.root / name
-    from tests.support.git_server import BareRepository
-
-    bare = BareRepository.__new__(BareRepository)
-    bare.path = repository
+    bare = BareRepository.__new__(BareRepository)  # the one that `spec` made
+    bare.path = shop.git.root / name
     for number in range(3):
         bare.commit({"Dockerfile": "FROM scratch", "app": f"later {number}"})
     shop.git.configure(protocol_version="0", uploadpack_allowReachableSHA1InWant="false", uploadpack_allowAnySHA1InWant="false")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from runners.backends.base import Unreachable
 from tests.support.cluster import DOCKERFILE, SECRETS, Workshop, cksum, follow_to_end, read_all, wait_until
 
 pytestmark = pytest.mark.needs_cluster
@@ -36,7 +37,10 @@ def test_600000_lines_are_read_byte_for_byte(shop: Workshop):
 
 
 def test_reading_goes_on_at_any_cursor_without_a_byte_lost_or_twice(shop: Workshop):
-    odd = "RUN /bin/busybox seq 1 300; /bin/busybox head -c 100000 /dev/zero | /bin/busybox tr '\\0' x; echo; echo; /bin/busybox printf end\n"
+    odd = (
+        "RUN /bin/busybox seq 1 300; /bin/busybox head -c 100000 /dev/zero | /bin/busybox tr '\\0' x;"
+        " echo; echo; /bin/busybox printf end\n"
+    )
     spec = shop.spec({"Dockerfile": DOCKERFILE + odd}, builder="buildah")
     shop.backend.launch(spec, SECRETS)
     built = follow_to_end(shop.backend, spec)
@@ -60,8 +64,6 @@ def test_a_line_comes_out_within_moments(shop: Workshop):
 
 
 def test_a_container_that_has_not_started_can_not_be_read_yet(shop: Workshop):
-    from runners.backends.base import Unreachable
-
     spec = shop.spec({"Dockerfile": DOCKERFILE}, builder="buildah")
     shop.backend.launch(spec, SECRETS)
     with pytest.raises(Unreachable):

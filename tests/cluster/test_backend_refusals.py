@@ -1,13 +1,15 @@
 """What the cluster won't take, what it warns of, and launching twice."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from runners.backends.base import Refused, Unreachable
 from runners.backends.kubernetes import KubernetesBackend
 from runners.build import JobSettings
-from tests.support.cluster import BUILDER_IMAGE, DOCKERFILE, SECRETS, Workshop, namespace, portal_rules
+from tests.support.cluster import BUILDER_IMAGE, DOCKERFILE, SECRETS, Workshop, namespace, portal_rules, wait_until
 
 pytestmark = pytest.mark.needs_cluster
 
@@ -139,8 +141,6 @@ def test_a_pod_that_admission_refuses_is_told(shop: Workshop, tmp_path):
         backend = KubernetesBackend(JobSettings(space.name, BUILDER_IMAGE, BUILDER_IMAGE), space.kubeconfig)
         spec = shop.spec(FILES)
         backend.launch(spec, SECRETS)
-        from tests.support.cluster import wait_until
-
         state = wait_until(backend, spec, lambda state: bool(state.problem), 30)
         backend.close()
     assert 'violates PodSecurity "restricted:latest"' in state.problem
@@ -148,9 +148,6 @@ def test_a_pod_that_admission_refuses_is_told(shop: Workshop, tmp_path):
 
 def test_a_cluster_that_is_away_is_unreachable(shop: Workshop, tmp_path):
     away = tmp_path / "away.kubeconfig"
-    import re
-    from pathlib import Path
-
     away.write_text(re.sub(r"(server: [\"']?https://[\d.]+:)\d+", r"\g<1>1", Path(shop.space.kubeconfig).read_text()))
     backend = KubernetesBackend(shop.settings, str(away))
     with pytest.raises(Unreachable, match="Connection refused"):
@@ -158,9 +155,6 @@ def test_a_cluster_that_is_away_is_unreachable(shop: Workshop, tmp_path):
 
 
 def test_a_login_that_the_cluster_does_not_know_is_unreachable(shop: Workshop, tmp_path):
-    import re
-    from pathlib import Path
-
     other = tmp_path / "other.kubeconfig"
     other.write_text(re.sub(r"token: \S+", "token: not-a-token", Path(shop.space.kubeconfig).read_text()))
     with pytest.raises(Unreachable, match="renew its kubeconfig"):

@@ -60,7 +60,10 @@ def job(*conditions, suspend=False, labels=None, started=120.0, limit=3600):
     }
 
 
-def state(pod=None, job=job(), events=(), **seen):
+JOB = job()
+
+
+def state(pod=None, job=JOB, events=(), **seen):
     return run_state("uid", Seen(job, pod, tuple(events), **seen), NOW)
 
 
@@ -178,7 +181,7 @@ def test_a_pod_that_is_ending_is_given_its_time():
 
 
 def test_an_image_that_can_not_be_pulled_is_fatal_after_a_minute():
-    cause = 'Back-off pulling image "x:1": ErrImagePull: failed to pull and unpack image "x:1": failed to resolve reference "x:1": not found'
+    cause = 'ErrImagePull: failed to pull and unpack image "x:1": failed to resolve reference "x:1": not found'
     for seconds, fatal in ((30, False), (70, True)):
         found = state(pod(waiting("clone", "ImagePullBackOff", cause), waiting(), phase="Pending", scheduled=seconds))
         assert found.problem == 'The image builder:1 of clone can\'t be pulled: "x:1": not found.'

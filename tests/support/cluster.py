@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
+import threading
 import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -276,3 +279,58 @@ def cksum(data: bytes) -> list[int]:
 def pretty(manifests: Any) -> str:
     """JSON as golden files have it."""
     return json.dumps(manifests, indent=1, ensure_ascii=False) + "\n"
+
+
+class Cutter:
+    """A TCP proxy in front of the API server that can cut every connection, as a restart or a network does."""
+
+    def __init__(self, kubeconfig: str, folder: Path) -> None:
+        text = Path(kubeconfig).read_text()
+        found = re.search(r"server: [\"']?https://([\d.]+):(\d+)", text)
+        assert found
+        self.target = (found[1], int(found[2]))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.refusing = False
+        self.kubeconfig = str(folder / f"cutter-{uuid.uuid4().hex[:8]}.kubeconfig")
+        own = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
+        Path(self.kubeconfig).write_text(re.sub(r"https://[\d.]+:\d+", own, text))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> int:
+        """Cut what is open now; returns how many connections that were."""
+        pairs, self.pairs = self.pairs, []
+        for pair in pairs:
+            for side in pair:
+                with suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+        return len(pairs)
+
+    def close(self) -> None:
+        """Serve no more."""
+        self.listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.refusing:
+                client.close()
+                continue
+            server = socket.create_connection(self.target)
+            self.pairs.append((client, server))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._relay, args=(source, sink), daemon=True).start()
+
+    def _relay(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for side in (source, sink):
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
