@@ -34,7 +34,9 @@ def server(tmp_path_factory):
 def running(server, tmp_path_factory) -> Iterator[Portal]:
     folder = tmp_path_factory.mktemp("portal")
     (folder / "ca.pem").write_text(server.ca_pem)
-    with portal(folder, git={"ca_bundle": str(folder / "ca.pem"), "allow_private_networks": True}, build={"folder": str(folder)}) as it:
+    with portal(
+        folder, git={"ca_bundle": str(folder / "ca.pem"), "allow_private_networks": True}, build={"folder": str(folder)}
+    ) as it:
         yield it
 
 
