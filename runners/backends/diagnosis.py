@@ -107,7 +107,7 @@ def _push(tail: str, image: str) -> Diagnosis:
 
 def _build(tail: str, exit_code: int | None, image: str) -> Diagnosis:
     final = _last_line(tail)
-    if re.search(r"dockerfile parse error|parsing .*dockerfile|unknown instruction|syntax error", final, re.I):
+    if re.search(r"dockerfile parse error|parsing .*dockerfile|unknown instruction|syntax error|no from statement", final, re.I):
         return Diagnosis("dockerfile_invalid", f"The Dockerfile can't be read: {_reason(final)}")
     if re.search(
         r"failed to (resolve source metadata|load metadata|copy: httpread)|creating build container|pull access denied", final, re.I

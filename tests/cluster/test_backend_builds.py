@@ -1,12 +1,14 @@
 """Builds on the real cluster with the portal's own Role: git over https with a login and a private authority, push over TLS."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from runners.backends import manifest
-from runners.build import BuildSpec
-from tests.support.cluster import DOCKERFILE, GIT_LOGIN, PUSH_LOGIN, Built, Workshop, cksum
+from runners.build import BuildSecrets, BuildSpec
+from tests.support.cluster import DOCKERFILE, GIT_LOGIN, HOST, PUSH_LOGIN, Built, Workshop, cksum
+from tests.support.registry_server import run_registry
 
 pytestmark = pytest.mark.needs_cluster
 
@@ -64,3 +66,21 @@ def test_the_pod_has_no_account_and_only_the_last_container_the_registry_login(b
     assert all("registry" not in mounted[container] for container in before)
     assert [container for container in mounted if "git" in mounted[container]] == ["clone"]
     assert pod["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("builder", ["buildkit", "buildah"])
+def test_a_registry_on_plain_http_is_used_where_that_is_configured(shop: Workshop, builder: str):
+    with run_registry(HOST) as plain:
+        spec = shop.spec(
+            {"Dockerfile": DOCKERFILE}, builder=builder, registry=plain.address, insecure_registry=True, registry_user=""
+        )
+        built = shop.build(spec, BuildSecrets(git_username=GIT_LOGIN[0], git_password=GIT_LOGIN[1]))
+        assert replace(shop, registry=plain).digest(spec) == built.state.containers[-1].report["digest"]
+
+
+def test_the_cache_of_an_earlier_build_is_used(shop: Workshop):
+    files = {"Dockerfile": DOCKERFILE + "RUN echo this step is kept\n"}
+    first = shop.spec(files, cache=True)
+    assert shop.build(first).state.problem == ""
+    second = replace(shop.spec(files, cache=True), image_name=first.image_name)
+    assert b"CACHED" in shop.build(second).printed("build")
