@@ -7,12 +7,14 @@ A key that is not in this model is refused wherever it stands, so that a typing 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -21,6 +23,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 PREFIX = "CI_PORTAL_"
 #: Names with the prefix that say where to look, rather than being a key themselves.
 LOCATIONS = ("CI_PORTAL_CONFIG_FILE", "CI_PORTAL_SECRETS_DIR", "CI_PORTAL_DEVELOPMENT")
+
+_SECRET_OPTION = re.compile(r"(?i)secret|password|token|credential|connection_string|access_key|account_key|sas")
 
 
 class ConfigError(Exception):
@@ -112,6 +116,14 @@ class Git(Section):
     ca_bundle: str = ""
     known_hosts: str = ""
 
+    @field_validator("ca_bundle", "known_hosts")
+    @classmethod
+    def files_are_there(cls, value: str) -> str:
+        """Refuse a file that can't be opened now rather than at the first check."""
+        if value and not Path(value).is_file():
+            raise ValueError(f"{value}: no such file")
+        return value
+
     @field_validator("allow_private_networks")
     @classmethod
     def networks_are_cidr(cls, value: bool | list[str]) -> bool | list[str]:
@@ -128,6 +140,16 @@ class Portal(Section):
     base_url: str = ""
     time_zone: str = "UTC"
     language: Literal["en", "zh-hans"] = "en"
+
+    @field_validator("time_zone")
+    @classmethod
+    def time_zone_is_known(cls, value: str) -> str:
+        """Refuse what is not a name of the tz database."""
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ValueError(f"{value!r} is not a time zone, like UTC or Asia/Shanghai") from None
+        return value
 
 
 class Auth(Section):
@@ -181,14 +203,17 @@ class Config(Section):
 
     def public(self) -> dict[str, Any]:
         """Return the effective configuration as JSON types, each secret shown as set or not set."""
-        return _without_secrets(self.model_dump())
+        shown: dict[str, Any] = _without_secrets(self.model_dump())
+        return shown
 
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return "(set)" if value.get_secret_value() else "(not set)"
     if isinstance(value, dict):
-        return {key: _without_secrets(item) for key, item in value.items()}
+        # A storage's own options (output.storage) are plain text to this model; their names tell which are secret.
+        hidden = {key for key, item in value.items() if isinstance(item, str) and _SECRET_OPTION.search(str(key))}
+        return {key: "(set)" if key in hidden else _without_secrets(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     return value
@@ -203,7 +228,7 @@ def _parse(section: str, key: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        if field.annotation in (list[str], list[SecretStr]):
+        if field.annotation in (list[str], list[SecretStr], bool | list[str]):
             return [item.strip() for item in text.split(",") if item.strip()]
         return text
 
@@ -232,7 +257,9 @@ def _from_file(path: Path, named: bool) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(tree, dict) or not all(isinstance(keys, dict) for keys in tree.values()):
+    if isinstance(tree, dict) and "development" in tree:
+        raise ConfigError(f"{path}: development can't be set there, only by CI_PORTAL_DEVELOPMENT=1")
+    if not isinstance(tree, dict) or "conf_folder" in tree or not all(isinstance(keys, dict) for keys in tree.values()):
         raise ConfigError(f'{path}: must hold an object of sections, like {{"git": {{"base_url": "…"}}}}')
     return tree
 
@@ -246,10 +273,8 @@ def _development_defaults() -> dict[str, Any]:
         partial = path.with_suffix(f".{os.getpid()}")
         partial.touch(mode=0o600)
         partial.write_text(json.dumps(keys), encoding="utf-8")
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(partial, path)  # whoever is first wins; nobody ever reads half a file
-        except FileExistsError:
-            pass
         partial.unlink()
     return {
         "secrets": json.loads(path.read_text(encoding="utf-8")),
@@ -304,7 +329,11 @@ def load(environ: dict[str, str] | None = None) -> Config:
         if not Path(folder).is_dir():
             raise ConfigError(f"CI_PORTAL_SECRETS_DIR: {folder} is not a directory")
         for path in sorted(Path(folder).glob(f"{PREFIX}*")):
-            _put(files, path.name, path.read_text(encoding="utf-8").rstrip("\n"))
+            try:
+                text = path.read_text(encoding="utf-8").rstrip("\n")
+            except (OSError, UnicodeDecodeError):
+                raise ConfigError(f"{path}: can't be read as a text file") from None
+            _put(files, path.name, text)
     values: dict[str, Any] = {}
     for name in sorted(env):
         if name.startswith(PREFIX) and name not in LOCATIONS:
