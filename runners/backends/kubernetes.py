@@ -130,8 +130,12 @@ class KubernetesBackend:
                 raise as_backend_error(error, "Deleting the Job") from None
 
     def settled(self, spec: BuildSpec) -> None:
-        """See Backend. Everything that anybody needs is recorded: the Job goes, and with it Secret and pod."""
-        self.delete(spec)
+        """See Backend. The Secret goes at once; the Job stays for whoever wants to look at it, until its time to live is over."""
+        try:
+            self.api.request("DELETE", f"{self._core}/secrets/{spec.name}")
+        except ApiError as error:
+            if error.status != 404:
+                raise as_backend_error(error, "Deleting the build's Secret") from None
 
     # Following
 
@@ -143,8 +147,9 @@ class KubernetesBackend:
     def state(self, spec: BuildSpec) -> RunState:
         """See Backend."""
         self.informer.start()
-        if not self.informer.wait_synced(_SYNC_SECONDS):
-            raise Unreachable(f"The cluster can't be reached: {self.informer.error}.")
+        # Where the first list failed already, nobody is kept waiting for the next attempt.
+        if not self.informer.wait_synced(0 if self.informer.error else _SYNC_SECONDS):
+            raise Unreachable(f"The cluster can't be reached: {self.informer.error or 'it does not answer'}.")
         known = self.informer.get(spec.run_uid) or self._ask(spec)
         if known is None or (known.job is None and known.pod is None):
             return RunState(spec.run_uid, exists=False, finished=True, fatal=True, problem="The cluster has no trace of the build.")

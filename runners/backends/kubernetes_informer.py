@@ -53,7 +53,7 @@ class Informer:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api = api
-        self.error = "it has not answered yet"
+        self.error = ""  # why the last attempt to list or watch failed
         self._paths = {
             "job": f"/apis/batch/v1/namespaces/{namespace}/jobs",
             "pod": f"/api/v1/namespaces/{namespace}/pods",
