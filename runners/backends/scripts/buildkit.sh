@@ -15,6 +15,8 @@ main() {
     fi
     # no-process-sandbox: a container may not mount a new /proc; RUN steps see the daemon's processes in exchange.
     export BUILDKITD_FLAGS="--root=/ci-portal/storage --config=$HOME/buildkitd.toml --oci-worker-no-process-sandbox"
+    # Else BuildKit cuts what a step prints, at 2 MiB and at 200 KiB a second.
+    export BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1
     set -- build --progress=plain --frontend=dockerfile.v0 --metadata-file=/tmp/metadata.json \
         --local "context=$context" --local "dockerfile=${dockerfile%/*}" --opt "filename=${dockerfile##*/}" \
         --output "type=image,name=$IMAGE,push=true$insecure"
