@@ -74,6 +74,14 @@ class Portal:
         """Make the tables, then start web server and watcher, and wait until the first answers."""
         migrated = self.manage("migrate", "--verbosity", "0", log="migrate.log").wait(120)
         assert migrated == 0, (self.folder / "migrate.log").read_text()
+        self._start_processes()
+
+    def restart(self) -> None:
+        """End all its processes and start them anew, on the same folder and port."""
+        self.stop()
+        self._start_processes()
+
+    def _start_processes(self) -> None:
         self.web = self.manage("runserver", "--noreload", f"127.0.0.1:{self.port}", log="web.log")
         self.start_watcher()
         deadline = time.monotonic() + 30
@@ -110,6 +118,8 @@ class Portal:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self.web = None
+        self.watchers.clear()
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Send one request; an error status is an answer like any other."""
@@ -166,8 +176,8 @@ class Portal:
 
 
 @contextmanager
-def portal(folder: Path, **configuration: Any) -> Iterator[Portal]:
-    """Run a portal; `configuration` is {section: {key: value}} as in conf/configure_server.json, besides what every test needs."""
+def portal(folder: Path, of: type[Portal] = Portal, **configuration: Any) -> Iterator[Portal]:
+    """Run a portal (`of` its kind); `configuration` is {section: {key: value}} as in conf/configure_server.json, besides what every test needs."""
     folder.mkdir(parents=True, exist_ok=True)
     sections: dict[str, dict[str, Any]] = {
         "secrets": {"keys": [KEY], "django_key": "only-the-tests-use-this-key-0123456789-abcdefghijklmnopqrstuvwxyz"},
@@ -182,7 +192,7 @@ def portal(folder: Path, **configuration: Any) -> Iterator[Portal]:
     path.touch(mode=0o600)
     path.write_text(json.dumps(sections))
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CI_PORTAL_")}
-    running = Portal(folder, {**kept, "CI_PORTAL_CONFIG_FILE": str(path), "DJANGO_SETTINGS_MODULE": "ci_portal.settings"})
+    running = of(folder, {**kept, "CI_PORTAL_CONFIG_FILE": str(path), "DJANGO_SETTINGS_MODULE": "ci_portal.settings"})
     try:
         running.start()
         yield running
