@@ -218,6 +218,7 @@ def live(run_id: int, position: int = 0) -> Iterator[bytes]:
     followed = HUB.join(run_id)
     try:
         yield b"retry: 1000\n\n"
+        _release_connection()  # the request's own: a run that waits may print nothing for hours
         while True:
             if not followed.wait(position, HEARTBEAT):
                 yield ALIVE
