@@ -74,7 +74,7 @@ def _described(wanted: Wanted, source: Source, actor: str) -> tuple[BuildSpec, B
 
 def _inside(wanted: Wanted, source: Source, spec: BuildSpec) -> Iterator[Point]:
     """Do Dockerfile and build path exist in that commit?"""
-    paths = [("dockerfile", spec.dockerfile, "file"), ("build_path", spec.build_path, "directory")]
+    paths: list[git.Wanted] = [("dockerfile", spec.dockerfile, "file"), ("build_path", spec.build_path, "directory")]
     try:
         problems = dict(git.look_inside(remote_of(wanted), git.Resolved(source.ref, source.commit), paths))
     except git.GitError as error:

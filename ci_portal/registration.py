@@ -12,6 +12,7 @@ from ci_portal.api.problems import Problem
 from logs.models import Log
 from repos import urls
 from repos.credentials import GitLogin, git_login, store_git_login
+from repos.errors import InvalidUrl
 from repos.models import Repository
 from runners.record import BuildSettings
 
@@ -77,7 +78,7 @@ def _url_of(repo: str) -> urls.SplitUrl | None:
     try:
         split = urls.split(repo)
         urls.check(split.url)
-    except urls.InvalidUrl as error:
+    except InvalidUrl as error:
         raise Problem(
             400, "invalid_url", str(error), errors=[{"field": "repo", "message": str(error), "code": "invalid_url"}]
         ) from None
@@ -108,13 +109,21 @@ def register(wanted: Wanted, actor: str) -> Repository:
     Where another request has just registered the same URL, that one is returned; where the name is taken by another URL, a
     short hash of this one's is added.
     """
-    repository = wanted.repository if wanted.repository.pk else _saved(wanted.repository, actor)
+    repository = _held(wanted.repository) if wanted.repository.pk else _saved(wanted.repository, actor)
     if wanted.new_login:
         stored = {c.kind: c for c in repository.credentials.all()}
         if not stored or git_login(repository) != wanted.new_login:
             store_git_login(repository, wanted.new_login.username, wanted.new_login.password)
             Log.objects.record("git credentials set", repo_name=repository.repo_name, actor=actor)
     return repository
+
+
+def _held(repository: Repository) -> Repository:
+    """Keep the row from being deleted until the event that refers to it is recorded."""
+    held = Repository.objects.select_for_update().filter(pk=repository.pk).first()
+    if held is None:
+        raise Problem(409, "repository_deleted", f"The repository {repository.repo_name} was deleted meanwhile: register it again.")
+    return held
 
 
 def _saved(described: Repository, actor: str) -> Repository:

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from django.utils.crypto import salted_hmac
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from events.serializers import EventSerializer
 from repos.serializers import RepositorySerializer
 from rest_framework.request import Request
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from runners.serializers import RunSerializer
 
+from ci_portal.api.parsers import fields_of
 from ci_portal.api.problems import Problem
 from ci_portal.check import Checked, Idempotency, check
 from ci_portal.dry_run import dry_run
@@ -45,7 +47,7 @@ class CheckView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Check one repository."""
-        body = CheckSerializer(data=request.data)
+        body = CheckSerializer(data=fields_of(request))
         body.is_valid(raise_exception=True)
         wanted = CheckRequest(**body.validated_data)
         actor = request.user.get_username() or wanted.user

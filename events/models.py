@@ -69,7 +69,8 @@ class Event(models.Model):
     @property
     def status_label(self) -> str:
         """The status in words; an adopted row's unknown status is shown as it is."""
-        return self.LABELS.get(self.status, self.status)
+        status: str = self.status
+        return self.LABELS.get(status, status)
 
     @property
     def is_active(self) -> bool:
