@@ -31,6 +31,7 @@ from runners.backends.local_process import die_with_parent
 
 #: Seconds that a child has to end before it is killed.
 _GRACE_SECONDS = 8
+_ACTOR = "manage.py dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,17 @@ def _sample(wanted: bool) -> Iterator[dict[str, str]]:
     if not wanted:
         yield {}
         return
-    folder = BASE_DIR / "var" / "sample"
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     certificates = ensure_certificates(folder / "tls", ["localhost", "127.0.0.1", "::1"])
     create_sample(folder)
     with _serve(folder, certificates) as server:
         _register(server.url(f"{NAME}.git"))
         yield {"CI_PORTAL_GIT__CA_BUNDLE": str(_bundle(folder, certificates.authority))}
+
+
+def _folder() -> Path:
+    return BASE_DIR / settings.PORTAL.build.folder / "sample"
 
 
 def _serve(folder: Path, certificates: Any) -> GitHttpsServer:
@@ -153,16 +158,12 @@ def _bundle(folder: Path, authority: Path) -> Path:
 
 
 def _register(url: str) -> None:
-    """Register the sample repository as a check of its URL would; one that was deleted by hand comes back only with a new var/."""
-    marker = BASE_DIR / "var" / "sample" / "registered"
-    before = marker.read_text() if marker.exists() else ""
-    moved = Repository.objects.filter(repo_name=NAME, repo=before).exclude(repo=url)
-    for repository in moved:
-        moved.update(repo=url)
-        Log.objects.record(f"the sample repository moved to {url}", repo_name=repository.repo_name, actor="dev")
-    if not before:
-        register(find(CheckRequest(url, desc="A small repository to try a build with")), "dev")
-    marker.write_text(url)
+    """Register the sample repository once for each database, as a check of its URL would: deleted by hand, it stays away."""
+    if not Log.objects.filter(repository_id=NAME, actor=_ACTOR).exists():
+        register(find(CheckRequest(url, desc="A small repository to try a build with")), _ACTOR)
+    served = rf"^https://localhost:[0-9]+/{NAME}\.git$"
+    if Repository.objects.filter(repo_name=NAME, repo__regex=served).exclude(repo=url).update(repo=url):
+        Log.objects.record(f"the sample repository moved to {url}", repo_name=NAME, actor=_ACTOR)
 
 
 # Children
@@ -174,7 +175,7 @@ def _start(name: str, environment: dict[str, str], *command: str) -> Child:
     dying = (lambda: die_with_parent(parent)) if sys.platform == "linux" else None
     process = subprocess.Popen(
         [sys.executable, str(BASE_DIR / "manage.py"), *command],
-        env={**os.environ, **environment},
+        env={**os.environ, "DJANGO_RUNSERVER_HIDE_WARNING": "true", **environment},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=dying,
