@@ -8,12 +8,9 @@ from typing import Any
 from django.utils.crypto import salted_hmac
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from events.serializers import EventSerializer
-from repos.serializers import RepositorySerializer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from runners.serializers import RunSerializer
 
 from ci_portal.api.parsers import fields_of
 from ci_portal.api.problems import Problem
@@ -21,10 +18,13 @@ from ci_portal.check import Checked, Idempotency, check
 from ci_portal.dry_run import dry_run
 from ci_portal.registration import CheckRequest
 from ci_portal.serializers import CheckSerializer
+from events.serializers import EventSerializer
+from repos.serializers import RepositorySerializer
 from runners.backend import backend_named
 from runners.describe import build_spec
 from runners.models import Run
 from runners.record import digest_of
+from runners.serializers import RunSerializer
 
 
 class CheckView(APIView):

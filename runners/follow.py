@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from logs.output import Recorder
 
+from logs.output import Recorder
 from repos.credentials import CredentialUnreadable
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
 from runners.describe import build_spec, registry_of, secrets_of

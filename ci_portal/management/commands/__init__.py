@@ -1,0 +1,1 @@
+"""`manage.py config`, `make_key` and `dev`."""
