@@ -6,6 +6,9 @@ export PYTHON
 
 python := .venv/bin/python
 sources := accounts ci_portal events logs repos runners
+# As in production; `check` connects to no database.
+production := DJANGO_SETTINGS_MODULE=tests.settings CI_PORTAL_DATABASE__ENGINE=mysql CI_PORTAL_AUTH__MODE=required \
+  CI_PORTAL_PORTAL__BASE_URL=https://portal.example
 no_server := not (needs_buildah or needs_registry or needs_cluster or needs_mariadb or needs_uwsgi or needs_browser)
 
 .PHONY: help run test lint lock ci audit
@@ -27,7 +30,7 @@ lint: .venv/dev.stamp ## check style, types, the direction of imports, and that 
 	.venv/bin/mypy manage.py $(sources)
 	PYTHONPATH=. .venv/bin/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(python) manage.py makemigrations --check --dry-run
-	DJANGO_SETTINGS_MODULE=tests.settings CI_PORTAL_PORTAL__BASE_URL=https://portal.example $(python) manage.py check --deploy --fail-level WARNING
+	$(production) $(python) manage.py check --deploy --fail-level WARNING
 
 audit: .venv/dev.stamp ## ask whether a locked package has a known vulnerability
 	.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.txt

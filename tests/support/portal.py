@@ -177,7 +177,7 @@ class Portal:
 
 @contextmanager
 def portal(folder: Path, of: type[Portal] = Portal, **configuration: Any) -> Iterator[Portal]:
-    """Run a portal, `of` a kind; `configuration` is {section: {key: value}} as in conf/configure_server.json, over what every test needs."""
+    """Run a portal, `of` a kind; `configuration` is {section: {key: value}} like the configuration file, over what tests need."""
     folder.mkdir(parents=True, exist_ok=True)
     sections: dict[str, dict[str, Any]] = {
         "secrets": {"keys": [KEY], "django_key": "only-the-tests-use-this-key-0123456789-abcdefghijklmnopqrstuvwxyz"},
