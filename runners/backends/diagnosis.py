@@ -39,7 +39,7 @@ _GIT = (
     (
         r"certificate (problem|verif)|unable to get .*issuer|self.signed|CAfile",
         "git_certificate_unknown",
-        "The clone failed: the git server's certificate is not trusted. Name its authority's Secret in ca_secret.",
+        "The clone failed: the git server's certificate is not trusted. Name its authority's certificate in ca_secret.",
     ),
     (
         r"repository .*not found|does not appear to be a git repository|returned error: 404",
@@ -50,7 +50,7 @@ _GIT = (
         r"could not resolve host|connection refused|failed to connect|couldn't connect|timed out|no route|unreachable|too slow|"
         r"connection (was|reset|closed)|early eof|hung up|handshake|error: 5\d\d",
         "git_host_unreachable",
-        "The clone failed: the git server can't be reached from the cluster. Check its address and the network, then retry.",
+        "The clone failed: the git server can't be reached from where the build runs. Check its address and the network, then retry.",
     ),
     (r"no space left", "disk_full", "The clone failed: the disk is full."),
 )
@@ -58,7 +58,7 @@ _REGISTRY = (
     (
         r"x509|certificate|tls: ",
         "registry_untrusted",
-        "The push failed: the registry's certificate is not trusted. Name its authority's Secret in ca_secret.",
+        "The push failed: the registry's certificate is not trusted. Name its authority's certificate in ca_secret.",
     ),
     (
         r"server gave http response to https client",
@@ -73,7 +73,7 @@ _REGISTRY = (
     (
         r"connection refused|no such host|timeout|timed out|no route to host|unreachable|connection reset",
         "registry_unreachable",
-        "The push failed: the registry can't be reached from the cluster. Check its address and the network, then retry.",
+        "The push failed: the registry can't be reached from where the build runs. Check its address and the network, then retry.",
     ),
 )
 
