@@ -13,6 +13,7 @@ from typing import Any
 from tests.support import cluster
 from tests.support.cluster import BUSYBOX, GIT_LOGIN, PUSH_LOGIN, workshop
 from tests.support.git_server import GitServer, git_server
+from tests.support.mariadb import DATABASE, MariaDB
 from tests.support.pki import Authority
 from tests.support.portal import Answer, Portal, portal
 from tests.support.registry_server import RegistryServer, run_registry
@@ -41,6 +42,19 @@ class Stage:
     registry: RegistryServer
     host: str
     shop: cluster.Workshop | None = None
+    mariadb: MariaDB | None = None
+
+    def database_dump(self) -> bytes:
+        """Every row of every table; of SQLite the portal's folder has the file."""
+        if self.mariadb is None:
+            return b""
+        with self.mariadb.connect(DATABASE) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW TABLES")
+            rows = []
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"SELECT * FROM `{table}`")
+                rows += cursor.fetchall()
+        return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row)
 
     def check(self, branch: str = "main", **body: Any) -> Answer:
         """POST /check/ with user and token, as a script does."""
@@ -108,8 +122,8 @@ def local_stage(folder: Path) -> Iterator[Stage]:
 
 
 @contextmanager
-def cluster_stage(folder: Path, builder: str, **sections: Any) -> Iterator[Stage]:
-    """The cluster, with the Role that the portal is deployed with."""
+def cluster_stage(folder: Path, builder: str, mariadb: MariaDB | None = None, **sections: Any) -> Iterator[Stage]:
+    """The cluster, with the Role that the portal is deployed with; with SQLite, or MariaDB where one is given."""
     with workshop(folder, f"ci-portal-{builder}") as shop:
         _fill(shop.git)
         configuration = _configuration(folder / "portal", shop.git.ca_pem, shop.registry)
@@ -117,8 +131,11 @@ def cluster_stage(folder: Path, builder: str, **sections: Any) -> Iterator[Stage
         configuration["kubernetes"] = {"kubeconfig": shop.space.kubeconfig, "namespace": shop.space.name}
         for section, keys in sections.items():
             configuration[section] = {**configuration.get(section, {}), **keys}
+        if mariadb:
+            server = {"host": mariadb.host, "port": mariadb.port, "user": mariadb.user, "password": mariadb.password}
+            configuration["database"] = {"engine": "mysql", "name": DATABASE, **server}
         with portal(folder / "portal", **configuration) as running:
-            yield Stage(builder, running, shop.git, shop.registry, cluster.HOST, shop)
+            yield Stage(builder, running, shop.git, shop.registry, cluster.HOST, shop, mariadb)
 
 
 def events_of(url: str, last_event_id: str = "") -> list[tuple[str, str, str]]:

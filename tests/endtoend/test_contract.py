@@ -4,7 +4,9 @@ import json
 import re
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,20 +14,35 @@ import pytest
 
 from tests.endtoend.stage import LINES, WORDS, Stage, cluster_stage, events_of, local_stage
 from tests.support.cluster import GIT_LOGIN, PUSH_LOGIN
+from tests.support.mariadb import run_mariadb
+
+
+def spellings(user: str, secret: str) -> list[str]:
+    """The secret as it is, in a URL, in JSON, and in base64 alone and behind its user."""
+    encoded = [b64encode(text.encode()).decode().rstrip("=")[:-1] for text in (secret, f"{user}:{secret}")]
+    return [secret, quote(secret, safe=""), json.dumps(secret)[1:-1], *encoded]
+
 
 KINDS = [
     pytest.param("local", marks=[pytest.mark.needs_buildah]),
     pytest.param("buildkit", marks=[pytest.mark.needs_cluster]),
-    pytest.param("buildah", marks=[pytest.mark.needs_cluster]),
+    pytest.param("buildah", marks=[pytest.mark.needs_cluster, pytest.mark.needs_mariadb]),
 ]
-SECRETS = [secret for plain in (GIT_LOGIN[1], PUSH_LOGIN[1]) for secret in (plain, quote(plain, safe=""))]
+SECRETS = [form for login in (GIT_LOGIN, PUSH_LOGIN) for form in spellings(*login)]
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Local builds and BuildKit with SQLite, buildah with MariaDB."""
     folder = tmp_path_factory.mktemp(request.param)
-    with local_stage(folder) if request.param == "local" else cluster_stage(folder, request.param) as made:
-        yield made
+    with ExitStack() as stack:
+        if request.param == "local":
+            yield stack.enter_context(local_stage(folder))
+        elif request.param == "buildkit":
+            yield stack.enter_context(cluster_stage(folder, "buildkit"))
+        else:
+            server = stack.enter_context(run_mariadb())
+            yield stack.enter_context(cluster_stage(folder, "buildah", server))
 
 
 def test_a_check_ends_with_the_image_in_the_registry(stage: Stage):
@@ -141,7 +158,7 @@ def test_no_secret_is_found_anywhere(stage: Stage):
     watching.join()
     shown += [stage.portal.get(path).body for path in ("/repo/", "/event/", "/job/", "/log/", f"/job/{run_id}/output/")]
     assert found == set()
-    everything = b"\n".join([*shown, stage.portal.everything()])
+    everything = b"\n".join([*shown, stage.portal.everything(), stage.database_dump()])
     assert [secret for secret in SECRETS if secret.encode() in everything] == []
 
 

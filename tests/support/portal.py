@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -171,8 +172,9 @@ class Portal:
         )
 
     def everything(self) -> bytes:
-        """Every byte that it keeps: database, stored output, logs of its processes."""
-        return b"\n".join(path.read_bytes() for path in self.folder.rglob("*") if path.is_file() and "registry" not in path.parts)
+        """Every byte that it keeps: database, stored output, logs of its processes; not what the operator configured."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and path.name != "configure_server.json"]
+        return b"\n".join(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files)
 
 
 @contextmanager
