@@ -7,7 +7,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from repos.addresses import is_allowed
 from repos.credentials import GitLogin, git_login
+from repos.logins import same_place
 from runners.backend import bundle
 from runners.backends.base import Backend, BackendError
 from runners.build import BuildSecrets, BuildSpec
@@ -66,9 +68,14 @@ def build_secrets(spec: BuildSpec, login: GitLogin) -> BuildSecrets:
 
 
 def secrets_of(run: Run, spec: BuildSpec) -> BuildSecrets:
-    """The run's secrets from where they are stored. Raises repos.credentials.CredentialUnreadable."""
+    """The run's secrets from where they are stored. Raises repos.credentials.CredentialUnreadable.
+
+    Where the repository leads to another server by now, its login is for that one and is not sent to the run's.
+    """
     repository = run.event.repository if run.event else None
-    return build_secrets(spec, git_login(repository) if repository else GitLogin())
+    if repository is None or not same_place(repository.repo, spec.repo_url):
+        return build_secrets(spec, GitLogin())
+    return build_secrets(spec, git_login(repository))
 
 
 def registry_of(spec: BuildSpec, backend: Backend) -> Registry:
@@ -78,4 +85,6 @@ def registry_of(spec: BuildSpec, backend: Backend) -> Registry:
     if spec.ca_secret:
         with suppress(BackendError):  # the connection itself will tell whether the certificate was needed
             trusted += "\n" + backend.certificate(spec.ca_secret)
-    return Registry(spec.registry, username, password, ca_pem=trusted, insecure=spec.insecure_registry)
+    # The operator's own registry may be anywhere; another one comes from an image's name, which any builder writes.
+    guard = None if spec.registry == settings.PORTAL.registry.address else is_allowed
+    return Registry(spec.registry, username, password, ca_pem=trusted, insecure=spec.insecure_registry, guard=guard)

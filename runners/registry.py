@@ -15,12 +15,12 @@ import ssl
 import time
 import urllib.parse
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, NameResolutionError, SSLError, TimeoutError
 
-CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
+from runners.registry_connections import AddressRefused, Judge, connections
+
 #: Longest that one answer's body may take, however slowly it drips.
 BODY_SECONDS = 30.0
 MANIFEST_BYTES, TOKEN_BYTES = 4 * 1024 * 1024, 64 * 1024
@@ -71,22 +71,13 @@ class _Answer:
     body: bytes
 
 
-@lru_cache(maxsize=16)
-def _pool(ca_pem: str) -> urllib3.PoolManager:
-    """Connections that trust the system's certificates and these; kept, because reading the system's takes milliseconds."""
-    context = ssl.create_default_context()
-    if ca_pem.strip():
-        context.load_verify_locations(cadata=ca_pem)
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    return urllib3.PoolManager(num_pools=32, maxsize=4, ssl_context=context, timeout=timeout, retries=False)
-
-
 @dataclass(eq=False)
 class Registry:
     """One registry and how to log in there.
 
     `address` is host[:port] as image names spell it (docker.io is Docker Hub); `ca_pem` holds certificates trusted beside the
-    system's; `insecure` means plain HTTP. Raises RegistryError for an address that is none.
+    system's; `insecure` means plain HTTP; `guard` judges each address before it is dialed, where somebody else than the operator
+    chose the registry. Raises RegistryError for an address that is none.
     """
 
     address: str
@@ -94,6 +85,7 @@ class Registry:
     password: str = field(default="", repr=False)
     ca_pem: str = field(default="", repr=False)
     insecure: bool = False
+    guard: Judge | None = None
     _logins: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -166,7 +158,7 @@ class Registry:
             headers["Authorization"] = authorization
         try:
             # Redirects are not followed: a push target has no need of them, and a login must not travel.
-            response = _pool(self.ca_pem).request(
+            response = connections(self.ca_pem, self.guard).request(
                 method, url, headers=headers, redirect=False, preload_content=False, decode_content=False
             )
             return _Answer(response.status, response.headers, self._body(response, limit))
@@ -246,6 +238,9 @@ def _no_address(address: str) -> RegistryError:
 
 def _failure(error: Exception, host: str) -> RegistryError:
     """Say in words why there is no answer from `host`: the registry itself, or where it logs in."""
+    if isinstance(error, AddressRefused):
+        message = f"{host} has an address that the portal may not connect to: an administrator can list its network in"
+        return RegistryRefused(f"{message} git.allow_private_networks, or make it registry.address", "registry_address_refused")
     cause = error.args[0] if isinstance(error, SSLError) and error.args else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         advice = "name its authority in ca_secret or git.ca_bundle"

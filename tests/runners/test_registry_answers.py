@@ -60,7 +60,7 @@ def serving(**answers: tuple[int, dict[str, str], bytes]) -> Iterator[Server]:
         server.server_close()
 
 
-def registry(server: Server, **more: str) -> Registry:
+def registry(server: Server, **more: object) -> Registry:
     return Registry(server.address, insecure=True, **more)
 
 
@@ -209,3 +209,35 @@ def test_a_digest_that_is_none_is_never_confirmed_nor_asked_for(digest):
     with serving() as server:
         assert registry(server).confirm("app", digest) is False
         assert server.asked == []
+
+
+def test_a_guarded_client_dials_no_address_that_is_out_of_bounds():
+    with serving(HEAD=(404, {}, b"")) as server:
+        with pytest.raises(RegistryRefused) as refused:
+            registry(server, guard=lambda address: False).confirm("app", DIGEST)
+        assert server.asked == []
+    assert refused.value.code == "registry_address_refused"
+
+
+def test_a_guarded_client_dials_the_address_that_was_judged():
+    judged = []
+    with serving(HEAD=(200, {"Docker-Content-Digest": DIGEST}, b"")) as server:
+        named = f"localhost:{server.server_address[1]}"
+        assert Registry(named, insecure=True, guard=lambda a: judged.append(str(a)) or a.version == 4).confirm("app", DIGEST)
+        assert server.asked[0][2]["Host"] == named
+    assert "127.0.0.1" in judged
+
+
+def test_a_guarded_client_sends_no_login_to_a_token_server_out_of_bounds():
+    with serving(GET=(200, {}, b'{"token": "abc"}')) as tokens:
+        elsewhere = f"http://127.0.0.2:{tokens.server_address[1]}/token"
+        challenge = {"WWW-Authenticate": f'Bearer realm="{elsewhere}",service="s"'}
+        with serving(POST=(401, challenge, b"")) as server, pytest.raises(RegistryRefused) as refused:
+            registry(server, username="u", password=SECRET, guard=lambda a: str(a) == "127.0.0.1").check_push("app")
+        assert tokens.asked == []
+    assert refused.value.code == "registry_address_refused"
+
+
+def test_a_guarded_client_says_when_a_name_is_not_known():
+    with pytest.raises(RegistryUnreachable, match="its name is not known"):
+        Registry("no-such-registry.invalid", guard=lambda address: True).confirm("app", DIGEST)

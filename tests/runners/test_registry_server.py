@@ -1,5 +1,7 @@
 """What the portal asks of a real registry: plain, with TLS and a login, and with a token server."""
 
+from dataclasses import replace
+
 import pytest
 
 from runners.registry import Registry, RegistryError, RegistryRefused, RegistryUntrusted
@@ -56,6 +58,13 @@ def test_it_does_not_confirm_a_tag_in_place_of_a_digest(plain_registry):  # noqa
 def test_it_confirms_over_tls_with_a_basic_login(tls_registry):  # noqa: F811
     digest = tls_registry.push("team/app")
     assert client(tls_registry).confirm("team/app", digest) is True
+
+
+def test_a_guarded_client_dials_an_address_and_checks_the_certificate_for_the_name():
+    with run_registry(authority=Authority(), names=("localhost",)) as server:
+        named = replace(server, address=f"localhost:{server.port}")
+        digest = named.push("team/app")
+        assert client(named, guard=lambda address: address.version == 4).confirm("team/app", digest) is True
 
 
 def test_it_confirms_with_a_token_for_pulling(token_registry):  # noqa: F811

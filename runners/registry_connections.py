@@ -1,0 +1,82 @@
+"""Connections to registries: whom they trust, and which addresses they may dial."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
+
+#: Whether the portal may connect to an address.
+Judge = Callable[[IPv4Address | IPv6Address], bool]
+
+
+class AddressRefused(HTTPError):
+    """The guard accepts none of the host's addresses."""
+
+
+class _Guarded:
+    """Looks a name up once, judges every address, and dials only what was judged: no second look-up could differ."""
+
+    guard: Judge
+    _dns_host: str
+    port: int
+
+    def _new_conn(self) -> socket.socket:
+        name = self._dns_host
+        try:
+            found = socket.getaddrinfo(name.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return self._dial()  # fails alike, with urllib3's own error
+        addresses = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
+        allowed = [address for address in addresses if self.guard(ip_address(address))]
+        if not allowed:
+            raise AddressRefused(name)
+        try:
+            for address in allowed[:-1]:
+                self._dns_host = address
+                try:
+                    return self._dial()
+                except (NewConnectionError, ConnectTimeoutError):
+                    continue
+            self._dns_host = allowed[-1]
+            return self._dial()
+        finally:
+            self._dns_host = name  # certificates are made for the name
+
+    def _dial(self) -> socket.socket:
+        dialed: socket.socket = super()._new_conn()
+        return dialed
+
+
+def _guarded(pool: type, connection: type, guard: Judge) -> Any:
+    dialing = type("Guarded" + connection.__name__, (_Guarded, connection), {"guard": staticmethod(guard)})
+    return type("Guarded" + pool.__name__, (pool,), {"ConnectionCls": dialing})
+
+
+@lru_cache(maxsize=16)
+def connections(ca_pem: str, guard: Judge | None = None) -> urllib3.PoolManager:
+    """Connections that trust the system's certificates and these; kept, because reading the system's takes milliseconds.
+
+    Raises ssl.SSLError where `ca_pem` is no PEM.
+    """
+    context = ssl.create_default_context()
+    if ca_pem.strip():
+        context.load_verify_locations(cadata=ca_pem)
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    pool = urllib3.PoolManager(num_pools=32, maxsize=4, ssl_context=context, timeout=timeout, retries=False)
+    if guard:
+        pool.pool_classes_by_scheme = {
+            "http": _guarded(HTTPConnectionPool, HTTPConnection, guard),
+            "https": _guarded(HTTPSConnectionPool, HTTPSConnection, guard),
+        }
+    return pool
