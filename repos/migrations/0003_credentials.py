@@ -8,7 +8,7 @@ Nothing here changes a time: the rows are changed by UPDATEs of single columns, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -90,48 +90,56 @@ def mask_texts(apps: Any, using: str, secrets: set[str]) -> None:
         manager = apps.get_model(app, model).objects.using(using)
         width = manager.model._meta.get_field(column).max_length
         for batch in batches(manager.filter(**{f"{column}__gt": ""}).values_list("pk", column)):
-            with transaction.atomic(using):
-                for pk, text in batch:
-                    masked = mask(text)
-                    if masked != text:
-                        manager.filter(pk=pk).update(**{column: masked[:width]})
+            masked = {pk: mask(text)[:width] for pk, text in batch}
+            write(manager, column, {pk: masked[pk] for pk, text in batch if masked[pk] != text})
 
 
 def clean_urls(apps: Any, using: str, app: str, model: str, column: str) -> None:
     """Take the logins out of a column of URLs and store them: a repository's and a run's own, an event's for its repository."""
     manager = apps.get_model(app, model).objects.using(using)
     for batch in batches(manager.filter(**{f"{column}__contains": "@"}).values_list("pk", column)):
+        found = {pk: split(url.strip()) for pk, url in batch}
+        found = {pk: url for pk, url in found.items() if url.username or url.password}
         with transaction.atomic(using):
-            for pk, url in batch:
-                found = split(url.strip())
-                if found.username or found.password:
-                    login = {"username": found.username, "password": found.password}
-                    if model == "Event":
-                        store_for_repositories(apps, using, found.url, login)
-                    else:
-                        store(apps, using, "git", login, **{f"{model.lower()}_id": pk})
-                    manager.filter(pk=pk).update(**{column: found.url})
+            if model == "Event":
+                store(apps, using, "git", "repository_id", of_their_repositories(apps, using, found.values()))
+            else:
+                store(apps, using, "git", f"{model.lower()}_id", {pk: login(url) for pk, url in found.items()})
+            write(manager, column, {pk: url.url for pk, url in found.items()})
 
 
-def store_for_repositories(apps: Any, using: str, url: str, login: dict[str, str]) -> None:
-    """Keep a login that only an event's URL held for repositories of that URL that have none; else it is history."""
-    repositories = apps.get_model("repos", "Repository").objects.using(using)
-    for pk in repositories.filter(repo=url).exclude(credentials__kind="git").values_list("pk", flat=True):
-        store(apps, using, "git", login, repository_id=pk)
+def login(url: SplitUrl) -> dict[str, str]:
+    return {"username": url.username, "password": url.password}
+
+
+def of_their_repositories(apps: Any, using: str, urls: Iterable[SplitUrl]) -> dict[int, dict[str, str]]:
+    """Logins that only an event's URL held, for the repositories of that URL that have none; what else there is, is history."""
+    logins = {url.url: login(url) for url in urls}
+    repositories = apps.get_model("repos", "Repository").objects.using(using).filter(repo__in=list(logins))
+    return {pk: logins[url] for pk, url in repositories.exclude(credentials__kind="git").values_list("pk", "repo") if url in logins}
 
 
 def move_registry_passwords(apps: Any, using: str) -> None:
     runs = apps.get_model("runners", "Run").objects.using(using)
     for batch in batches(runs.filter(registry_pass__gt="").values_list("pk", "registry_name", "registry_pass")):
+        logins = {pk: {"username": username, "password": password} for pk, username, password in batch}
         with transaction.atomic(using):
-            for pk, username, password in batch:
-                store(apps, using, "registry", {"username": username, "password": password}, run_id=pk)
-                runs.filter(pk=pk).update(registry_pass="")
+            store(apps, using, "registry", "run_id", logins)
+            runs.filter(pk__in=list(logins)).update(registry_pass="")
 
 
-def store(apps: Any, using: str, kind: str, value: dict[str, str], **owner: int) -> None:
+def store(apps: Any, using: str, kind: str, owner: str, logins: dict[int, dict[str, str]]) -> None:
+    """Set the credential of this kind of each owner."""
     credentials = apps.get_model("repos", "Credential").objects.using(using)
-    credentials.update_or_create(kind=kind, **owner, defaults={"ciphertext": encrypt(value)})
+    credentials.filter(kind=kind, **{f"{owner}__in": list(logins)}).delete()
+    credentials.bulk_create(
+        [credentials.model(kind=kind, ciphertext=encrypt(value), **{owner: pk}) for pk, value in logins.items()]
+    )
+
+
+def write(manager: Any, column: str, values: dict[int, str]) -> None:
+    """Set one column of these rows, and no other: not the time."""
+    manager.bulk_update([manager.model(pk=pk, **{column: value}) for pk, value in values.items()], [column], batch_size=BATCH)
 
 
 class Migration(migrations.Migration):
