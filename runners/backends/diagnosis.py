@@ -50,7 +50,7 @@ _GIT = (
         r"could not resolve host|connection refused|failed to connect|couldn't connect|timed out|no route|unreachable|too slow|"
         r"connection (was|reset|closed)|early eof|hung up|handshake|error: 5\d\d",
         "git_host_unreachable",
-        "The clone failed: the git server can't be reached from where the build runs. Check its address and the network, then retry.",
+        "The clone failed: the git server can't be reached. Check its address and the network, then retry.",
     ),
     (r"no space left", "disk_full", "The clone failed: the disk is full."),
 )
@@ -73,7 +73,7 @@ _REGISTRY = (
     (
         r"connection refused|no such host|timeout|timed out|no route to host|unreachable|connection reset",
         "registry_unreachable",
-        "The push failed: the registry can't be reached from where the build runs. Check its address and the network, then retry.",
+        "The push failed: the registry can't be reached. Check its address and the network, then retry.",
     ),
 )
 
