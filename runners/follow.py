@@ -20,12 +20,14 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from logs.masking import masked
 from logs.output import Recorder
 from repos.credentials import CredentialUnreadable
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
 from runners.describe import build_spec, registry_of, secrets_of
 from runners.models import Run
 from runners.outcome import Outcome, outcome, phases
+from runners.record import next_attempt
 from runners.registry import RegistryError, RegistryUnreachable
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ UNSEEN_SECONDS = 10
 GRACE_SECONDS = 120
 #: How often a stream that can't be read is tried again once its container has ended, and the registry once the build has.
 LAST_TRIES, CONFIRM_TRIES = 6, 10
+#: Attempts at a build that the cluster, not the build itself, brings to an end.
+ATTEMPTS = 2
 #: Pieces that a stream may be ahead of the database; with at most 256 KiB each this bounds the memory.
 PIECES_AHEAD = 24
 
@@ -57,11 +61,11 @@ class Follow:
         self.spec = build_spec(run)
         self.containers = backend.containers(self.spec)
         try:
-            masked = secrets_of(run, self.spec).values()
+            self.secrets = secrets_of(run, self.spec).values()
         except CredentialUnreadable as error:  # they were readable at the launch; what can't be opened can't be masked
             logger.error("run %s: %s", run.name, error)
-            masked = []
-        self.recorder = Recorder(run.pk, self.containers, masked, settings.PORTAL.output.limit_bytes)
+            self.secrets = []
+        self.recorder = Recorder(run.pk, self.containers, self.secrets, settings.PORTAL.output.limit_bytes)
         self.reading: str = ""  # the container whose stream is open
         self.received: list[Piece] = []
         self.ahead = threading.Semaphore(PIECES_AHEAD)
@@ -89,7 +93,7 @@ class Follow:
             if state.started_at:
                 self.run.running(state.started_at)
             else:
-                self.run.wait_for(state.problem or state.waiting, told=bool(state.problem))
+                self.run.wait_for(masked(state.problem or state.waiting, self.secrets), told=bool(state.problem))
         ended = state.finished or not state.exists or state.fatal or overdue
         if self._read(state, ended) and ended:
             self._conclude(state, overdue)
@@ -188,7 +192,7 @@ class Follow:
         if ended.digest and self.spec.registry:
             self.pool.submit(self._confirm, ended, phases(state))
         else:
-            self._settle(ended, phases(state))
+            self._settle(ended, phases(state), disrupted=state.disrupted)
 
     def _confirm(self, ended: Outcome, times: dict[str, Any]) -> None:
         """In a thread of its own: does the registry have what the builder says it pushed?"""
@@ -212,11 +216,16 @@ class Follow:
                 break
         self.inbox.put(partial(self._settle, Outcome(reason=reason), times))
 
-    def _settle(self, ended: Outcome, times: dict[str, Any]) -> None:
-        """Move run and event to their end and close the output, together; then tidy up."""
+    def _settle(self, ended: Outcome, times: dict[str, Any], disrupted: bool = False) -> None:
+        """Move run and event to their end and close the output, together; then tidy up.
+
+        What the cluster ended (eviction, node loss, preemption) is built once more, as a new run of the same event.
+        """
         status = Run.SUCCEEDED if ended.digest else Run.FAILED
         with transaction.atomic():
-            if not self.run.finish(status, reason=ended.reason, digest=ended.digest, phases=times):
+            if disrupted and self.run.attempt < ATTEMPTS and self.run.give_way(ended.reason, times):
+                next_attempt(self.run)
+            elif not self.run.finish(status, reason=ended.reason, digest=ended.digest, phases=times):
                 self.run.refresh_from_db()  # someone else ended it; the output still gets its end
             self.recorder.close(self.run.status)
         self.done = True

@@ -173,6 +173,14 @@ class Run(models.Model):
         msg = f"run {self.name} started"
         return self._move(Run.RUNNING, (Run.LAUNCHING,), Event.RUNNING, msg, {"reason": ""}, started_at=started_at, reason="")
 
+    def give_way(self, reason: str, phases: dict[str, Any] | None = None) -> bool:
+        """Any active state → failed, while the event waits on for another attempt: the cluster ended this one, not the build."""
+        reason, now = reason[:500], timezone.now()
+        msg = f"run {self.name} was ended by the cluster and is built once more: {reason}"
+        return self._move(
+            Run.FAILED, Run.ACTIVE, Event.WAITING, msg, {"reason": reason}, reason=reason, finished_at=now, phases=phases
+        )
+
     def finish(self, status: str, *, reason: str = "", digest: str = "", phases: dict[str, Any] | None = None) -> bool:
         """Any active state → succeeded, failed or cancelled, run and event together.
 

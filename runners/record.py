@@ -127,6 +127,40 @@ def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor
     raise AssertionError("stamps never end")
 
 
+#: What an attempt has in common with the one before it.
+SAME = [
+    "type",
+    "registory_add",
+    "registry_name",
+    "image_repo",
+    "image_name",
+    "image_tag",
+    "repo_path",
+    "repo_dockerfile",
+    "build_path",
+    "desc",
+    "managed",
+    "event",
+    "backend",
+    "builder",
+    "ref",
+    "commit",
+    "ca_secret",
+]
+
+
+def next_attempt(run: Run) -> Run:
+    """Record one more attempt of the run's event: the same commit and settings. The caller holds the transaction."""
+    uid = new_uid()
+    name = f"{run.name.removesuffix(f'-{run.uid[:8]}' if run.uid else '')}-{uid[:8]}"
+    same = {column: getattr(run, column) for column in SAME}
+    again = Run.objects.create(**same, name=name, status=Run.WAITING, uid=uid, attempt=run.attempt + 1)
+    Event.objects.filter(pk=run.event_id).update(job=name)
+    assert run.event is not None
+    Log.objects.record(f"attempt {again.attempt} recorded as run {name}", repo_name=run.event.repo, event=run.event, run=again)
+    return again
+
+
 def record(
     repository: Repository, source: Source, chosen: BuildSettings, actor: str, *, force: bool = False
 ) -> tuple[Event, Run, bool]:

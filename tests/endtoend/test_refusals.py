@@ -126,3 +126,20 @@ def test_a_registered_repository_builds_by_its_name_alone(stage: Stage):
     assert answer.status == 202, answer.body
     event = stage.portal.wait(answer.json["event"]["id"])
     assert (event["status"], event["repo"]) == ("3", "by-name")
+
+
+def test_a_build_that_the_cluster_ends_is_built_once_more(stage: Stage):
+    assert stage.shop is not None
+    space = stage.shop.space
+    answer = stage.check("slow")
+    first = answer.json["job"]
+    stage.wait_for_output(first["id"], b"tick 5 of")
+    query = {"labelSelector": f"ci-portal/run-id={first['id']}"}
+    pod = space.admin.request("GET", space.path("pods"), query=query)[0]["items"][0]["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": space.name}}
+    space.admin.request("POST", f"{space.path('pods')}/{pod}/eviction", eviction)
+    event = stage.portal.wait(answer.json["event"]["id"])
+    assert event["status"] == "3", event["reason"]
+    runs = stage.portal.get(f"/job/?event={event['id']}&ordering=id").json["results"]
+    assert [(run["attempt"], run["status"]) for run in runs] == [(1, "failed"), (2, "succeeded")]
+    assert {run["commit"] for run in runs} == {event["commit"]}

@@ -9,7 +9,7 @@ from events.models import Event
 from logs.models import Log
 from repos.models import Repository
 from runners.models import Run
-from runners.record import BuildSettings, Source, record
+from runners.record import BuildSettings, Source, next_attempt, record
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +104,21 @@ def test_a_run_recorded_from_elsewhere_is_never_moved(run):
     Run.objects.update(managed=False)
     assert not run.finish(Run.FAILED, reason="x")
     assert not run.claim_launch("first", soon())
+
+
+def test_a_run_that_gives_way_is_followed_by_another_attempt_of_its_event(run):
+    assert run.give_way("The pod was evicted.")
+    again = next_attempt(run)
+    event = Event.objects.get()
+    assert (run.status, event.status, event.job) == (Run.FAILED, Event.WAITING, again.name)
+    assert (again.attempt, again.status, again.commit, again.repo_path) == (2, Run.WAITING, run.commit, run.repo_path)
+    assert again.name != run.name
+
+
+def test_an_event_stays_one_build_through_its_attempts(run):
+    run.give_way("The pod was evicted.")
+    again = next_attempt(run)
+    assert record(run.event.repository, SOURCE, BuildSettings(), "bob") == (run.event, again, False)
 
 
 def test_the_end_of_an_event_frees_its_build_for_another(run):
