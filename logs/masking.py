@@ -196,3 +196,12 @@ class Masker:
                 if any(len(form) > len(rest) and form.startswith(rest) for form in candidates):
                     return start
         return len(data)
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret in it replaced, and what is left of one where "…" cut it short."""
+    pieces = []
+    for piece in text.split("…"):
+        masker = Masker(secrets)
+        pieces.append((masker.feed(piece.encode("utf-8", "surrogateescape")) + masker.flush()).decode("utf-8", "replace"))
+    return "…".join(pieces)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -184,6 +185,8 @@ class Follow:
             return
         self.settling = True
         ended = outcome(self.spec, state, self.containers)
+        # It may quote the Dockerfile, or what the build said last.
+        ended = replace(ended, reason=masked(ended.reason, self.secrets))
         if overdue and not state.finished:
             late = f"{GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s"
             ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.")
