@@ -123,6 +123,8 @@ def _held(repository: Repository) -> Repository:
     held = Repository.objects.select_for_update().filter(pk=repository.pk).first()
     if held is None:
         raise Problem(409, "repository_deleted", f"The repository {repository.repo_name} was deleted meanwhile: register it again.")
+    if held.repo != repository.repo:  # neither the commit nor a login that was tried there belongs to another URL
+        raise Problem(409, "repository_changed", f"The URL of {repository.repo_name} was changed meanwhile: check it again.")
     return held
 
 
