@@ -17,12 +17,14 @@ from repos.models import Repository
 
 PAGE_SIZE = 25
 RECENT = 20
+#: Characters of a search; each word of it makes the query deeper.
+LONGEST_SEARCH = 200
 
 
 def _search(words: str) -> QuerySet[Repository]:
     """Repositories whose names, URL or description hold every word, each with the id of its last event."""
     found = Repository.objects.all()
-    for word in words.split():
+    for word in dict.fromkeys(words.split()):
         found = found.filter(
             Q(repo_name__icontains=word) | Q(repo__icontains=word) | Q(name__icontains=word) | Q(desc__icontains=word)
         )
@@ -41,7 +43,7 @@ def _with_last_events(repositories: Iterable[Repository]) -> list[tuple[Reposito
 @page
 def home(request: HttpRequest) -> HttpResponse:
     """Add a repository; all repositories with their last event."""
-    query = request.GET.get("q", "").strip()
+    query = request.GET.get("q", "").strip()[:LONGEST_SEARCH]
     number = Paginator(_search(query), PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "section": "repositories",

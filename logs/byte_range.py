@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SINGLE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII | re.IGNORECASE)
+_SINGLE = re.compile(r"bytes\s*=\s*(\d{0,99})\s*-\s*(\d{0,99})", re.ASCII | re.IGNORECASE)
 
 
 class Unsatisfiable(Exception):

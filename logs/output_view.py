@@ -103,7 +103,7 @@ class OutputView(APIView):
 def live(request: Request, output: Output) -> HttpResponseBase:
     """The event stream, from where the client has it."""
     given = request.headers.get("Last-Event-ID") or request.query_params.get("from") or "0"
-    if not (given.isascii() and given.isdigit()):
+    if not (given.isascii() and given.isdigit() and len(given) < 20):
         raise invalid(field_error("from", "must be an offset in bytes, as the id of an event says it."))
     if int(given) > output.size:
         raise Problem(416, "beyond_end", f"The output has {output.size} bytes so far; start again from 0.", size=output.size)

@@ -12,7 +12,9 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
 
     def named(self, key: str) -> RepositoryQuerySet:
         """The repository that a path segment or body names: digits are an id, anything else a `repo_name` (SPEC section 10)."""
-        return self.filter(pk=int(key)) if key.isascii() and key.isdigit() else self.filter(repo_name=key)
+        if not (key.isascii() and key.isdigit()):
+            return self.filter(repo_name=key)
+        return self.filter(pk=int(key)) if len(key) <= 10 else self.none()
 
 
 class Repository(models.Model):
