@@ -207,14 +207,14 @@ class LocalBackend:
         result = read_json(folder / "result.json")
         if not result and not alive:
             return self._lost(spec, folder)
-        steps = tuple(step_state(folder, name) for name in self.containers(spec))
+        steps = tuple(step_state(folder, name, lost=bool(result)) for name in self.containers(spec))
         problem = local_reasons.of_build(result, steps, spec.timeout_seconds) if result else ""
         return RunState(
             spec.run_uid,
             finished=bool(result),
             containers=steps,
             problem=problem,
-            disrupted=result.get("outcome") in ("stopped", "broken"),
+            disrupted=result.get("outcome") == "stopped",
         )
 
     def _lost(self, spec: BuildSpec, folder: Path) -> RunState:

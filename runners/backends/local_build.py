@@ -174,7 +174,9 @@ class Supervisor:
                 code = _reap(pid)
                 if code is None and ended:
                     time.sleep(0.005)
-            elif not self._end_orphans() and ended:
+                continue
+            self.end_orphans()
+            if ended:
                 return code, checksum, tail
 
     def _enforce(self, pid: int, asked: float) -> float:
@@ -191,12 +193,13 @@ class Supervisor:
                 os.killpg(pid, signal.SIGKILL)
         return asked or now
 
-    def _end_orphans(self) -> bool:
-        """Kill what a step left behind (all of it is our child now); return whether there was any."""
-        left = children(self.pid)
-        kill(left, signal.SIGKILL)
+    def end_orphans(self) -> None:
+        """Kill whatever of the steps is left (all of it is our child now), until nothing is."""
+        while left := children(self.pid):
+            kill(left, signal.SIGKILL)
+            _reap(0)
+            time.sleep(0.005)
         _reap(0)
-        return bool(left)
 
 
 def _reap(pid: int) -> int | None:
@@ -235,12 +238,17 @@ def supervise(folder: Path, plan: Plan, secrets: dict[str, str], lock: int, read
     detail = ""
     try:
         supervisor.run()
-    except Exception as error:  # a full disk, most likely: say so while it can be said
+    except Exception as error:  # a full disk, most likely: make room, so that this can be told
         supervisor.outcome, detail = "broken", str(error)
-        kill(children(supervisor.pid), signal.SIGKILL)
+        supervisor.end_orphans()
+        _clear(folder)
         traceback.print_exc()
     remove_tree(folder / "secrets")
     write_json(folder / "result.json", {"finished_at": _now(), "outcome": supervisor.outcome, "detail": detail})
+    _clear(folder)
+
+
+def _clear(folder: Path) -> None:
     for name in SCRATCH:
         remove_tree(folder / name)
 

@@ -1,6 +1,7 @@
 """A build outlives its watcher, ends when it must, and leaves neither processes nor secrets."""
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -205,3 +206,26 @@ def test_an_unknown_certificate_is_refused(project: Project):
     for name in ("missing", "../ca/git"):
         with pytest.raises(Refused, match="there is no certificate named"):
             project.backend.launch(project.spec("0" * 40, ca_secret=name), LOGIN)
+
+
+def test_a_supervisor_that_is_told_to_end_says_that_the_build_was_stopped(project: Project):
+    spec = project.spec(project.shell(SLEEPING))
+    project.backend.launch(spec, LOGIN)
+    asleep(project, spec)
+    os.kill(supervisor(project, spec), signal.SIGTERM)
+    state = project.ended(spec)
+    assert "ended from outside" in state.problem
+    assert state.disrupted
+    until(lambda: not processes_of(project.folder(spec)))
+
+
+def test_a_build_that_can_no_longer_be_recorded_is_ended_and_says_why(project: Project):
+    spec = project.spec(project.shell('RUN ["busybox", "sh", "-c", "echo asleep; sleep 2; seq 1 9; sleep 600"]'))
+    project.backend.launch(spec, LOGIN)
+    asleep(project, spec)
+    full = (project.folder(spec) / "build.log").stat().st_size + 2
+    resource.prlimit(supervisor(project, spec), resource.RLIMIT_FSIZE, (full, full))
+    state = project.ended(spec)
+    assert "could not go on on this machine ([Errno 27] File too large)" in state.problem
+    assert state.containers[1].finished_at
+    assert (state.containers[1].exit_code, state.disrupted) == (None, False)
