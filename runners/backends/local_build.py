@@ -242,7 +242,8 @@ def supervise(folder: Path, plan: Plan, secrets: dict[str, str], lock: int, read
         supervisor.outcome, detail = "broken", str(error)
         supervisor.end_orphans()
         _clear(folder)
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
     remove_tree(folder / "secrets")
     write_json(folder / "result.json", {"finished_at": _now(), "outcome": supervisor.outcome, "detail": detail})
     _clear(folder)
