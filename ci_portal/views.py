@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from ci_portal.api.filters import refuse_parameters
 from ci_portal.api.parsers import fields_of
 from ci_portal.api.problems import Problem
 from ci_portal.check import Checked, Idempotency, check
@@ -47,6 +48,7 @@ class CheckView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Check one repository."""
+        refuse_parameters(request)
         body = CheckSerializer(data=fields_of(request))
         body.is_valid(raise_exception=True)
         wanted = CheckRequest(**body.validated_data)
