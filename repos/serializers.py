@@ -39,13 +39,18 @@ SECRETS = {"git_user": "username", "git_token": "password", "deploy_key": "ssh_k
 
 
 def check_repo_name(name: str) -> None:
-    """Refuse a name that no path could lead to: digits alone would be an id, and "/" may only stand between parts."""
+    """Refuse a name that no path could lead to (digits alone are an id, "/" stands between parts), or that a URL could mean."""
     if name.isascii() and name.isdigit():
         raise ValueError("must not be digits alone: those would be read as an id.")
     if re.search(r"[?#%\\]", name) or any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError(
             "must not contain any of ? # % \\, nor start or end with '/', nor have '.', '..' or nothing between two '/'."
         )
+    try:
+        urls.check(name)
+    except InvalidUrl:
+        return
+    raise ValueError("must not be a git URL: a check of that URL would be taken for one of this repository.")
 
 
 def check_url(url: str) -> None:
