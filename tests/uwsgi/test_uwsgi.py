@@ -160,3 +160,12 @@ def test_query_strings_stay_out_of_the_log(served: UwsgiPortal):
 
 def test_static_files_are_served(served: UwsgiPortal):
     assert served.get("/static/ci_portal/portal.css").headers["Content-Type"].startswith("text/css")
+
+
+def test_it_takes_no_upload_that_would_fill_the_disk(served: UwsgiPortal):
+    head = "POST /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+        client.sendall(head.format(10**9).encode() + b"--b\r\n")
+        assert client.recv(100) in (b"", b"HTTP/1.1 413 Request Entity Too Large\r\n")
+    body = {"repo_name": "app", "desc": "x" * 2**20}
+    assert served.post("/repo/", body).status == 413
