@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from repos.credentials import CredentialUnreadable, mark_used
@@ -21,38 +21,46 @@ logger = logging.getLogger(__name__)
 LAUNCH_SECONDS = 60
 
 
-def _claim(run: Run, who: str) -> bool:
-    """Claim the run if MAX_RUNNING leaves room for it, counting those that wait longer; else note why it waits."""
+def _claim(run: Run, who: str, in_turn: bool) -> bool:
+    """Claim the run if MAX_RUNNING leaves room for it, and unless `in_turn` for those that wait longer; else note why it waits."""
     limit = settings.PORTAL.build.max_running
     until = timezone.now() + timedelta(seconds=LAUNCH_SECONDS)
     if not limit:
         return run.claim_launch(who, until)
     with transaction.atomic():
         LaunchGate.lock()
-        ahead = Run.objects.on_backend().exclude(pk=run.pk).count() + Run.objects.waiting().filter(pk__lt=run.pk).count()
+        same = {"backend": run.backend}  # of runs on another backend than the configured one no watcher may be left to take care
+        ahead = Run.objects.on_backend().filter(**same).exclude(pk=run.pk).count()
+        if not in_turn:
+            ahead += Run.objects.waiting().filter(**same, pk__lt=run.pk).count()
         if ahead < limit:
             return run.claim_launch(who, until)
         run.wait_for(f"{limit} builds run at once (build.max_running): it starts as soon as one of them ends")
         return False
 
 
-def launch(run: Run, who: str) -> Run:
-    """Launch a waiting run if there is room for it; returns it in the state it is in now.
+def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
+    """Launch a waiting run if there is room for it; returns it in the state it is in now. `in_turn`: the caller keeps the order.
 
     Not launched for want of room or of a reachable backend, it waits with its reason. Refused by the backend, or with credentials
-    that can't be decrypted, it and its event end as failed. Nothing is raised for any of these.
+    that can't be decrypted, it and its event end as failed. Nothing is raised for any of these; what is unexpected is logged, noted
+    as the reason, and tried again once the claim has lapsed.
     """
-    if not _claim(run, who):
+    if not _claim(run, who, in_turn):
         run.refresh_from_db()
         return run
-    backend = backend_named(run.backend)
-    spec = build_spec(run)
     try:
-        backend.launch(spec, secrets_of(run, spec))
+        spec = build_spec(run)
+        backend_named(run.backend).launch(spec, secrets_of(run, spec))
     except Unreachable as error:
         run.postponed(str(error))
     except (Refused, CredentialUnreadable) as error:
         run.finish(Run.FAILED, reason=str(error))
+    except DatabaseError:
+        raise
+    except Exception:
+        logger.exception("run %s: launching", run.name)
+        run.wait_for("It could not be launched; the portal's log says more. It is tried again every minute.")
     else:
         run.launched()
         if run.event and run.event.repository:

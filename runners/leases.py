@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.db.models import F, Q
@@ -18,8 +18,17 @@ RENEW_SECONDS = 3
 
 
 def my_name() -> str:
-    """This process among all watchers: host, pid, the pid's start time (where /proc tells it) and a random part."""
-    return f"{socket.gethostname()[:40]}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
+    """This process among all watchers: place, pid, the pid's start time (where /proc tells it) and a random part."""
+    return f"{_place()}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
+
+
+def _place() -> str:
+    """Where a pid means one process: the host, and the pid namespace on it, since containers may share the host's name."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()[:40]}/{namespace}"
 
 
 def _started(pid: int) -> str:
@@ -31,13 +40,17 @@ def _started(pid: int) -> str:
 
 
 def _has_died(holder: str) -> bool:
-    """Whether the holder was a process of this very host and is no more, so that nobody need wait for its lease to end."""
-    host, _, rest = holder.partition(":")
+    """Whether the holder was a process of this very place and is no more, so that nobody need wait for its lease to end."""
+    place, _, rest = holder.partition(":")
     pid, _, rest = rest.partition(":")
     started = rest.partition(":")[0]
-    if host != socket.gethostname()[:40] or not pid.isdigit() or not started:
+    if place != _place() or not pid.isdigit() or not started:
         return False
     return _started(int(pid)) != started
+
+
+def _is_held(run: Run, now: datetime) -> bool:
+    return bool(run.claimed_by) and run.claimed_until is not None and run.claimed_until >= now
 
 
 def take(me: str, backend: str) -> list[Run]:
@@ -47,8 +60,11 @@ def take(me: str, backend: str) -> list[Run]:
     mine: list[Run] = []
     for run in Run.objects.on_backend().filter(backend=backend, launched_at__isnull=False).select_related("event__repository"):
         if run.claimed_by != me:
+            dead = _has_died(run.claimed_by)
+            if not dead and _is_held(run, now):
+                continue  # without a query for each: with two watchers that is half of all runs, at every poll
             lapsed = Q(claimed_by="") | Q(claimed_until=None) | Q(claimed_until__lt=now)
-            free = lapsed | Q(claimed_by=run.claimed_by) if _has_died(run.claimed_by) else lapsed
+            free = lapsed | Q(claimed_by=run.claimed_by) if dead else lapsed
             if (
                 not Run.objects.on_backend()
                 .filter(free, pk=run.pk)

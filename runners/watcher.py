@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from logs.archive import ArchiveError, archive
 from logs.models import Output
@@ -27,10 +27,14 @@ from runners.models import Run
 
 logger = logging.getLogger(__name__)
 
+#: What Django raises where the database is away; InterfaceError (PEP 249: a connection that is closed already) is no DatabaseError.
+AWAY = (DatabaseError, InterfaceError)
+
 POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched is seen, without news from the backend
 LOOK_SECONDS = 2.0  # every run is looked at this often even without news
 ARCHIVE_SECONDS = 30.0
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
+LAUNCHES = 50  # waiting runs looked at together
 BATCH = 256  # pieces of work taken from the inbox before they are stored together
 
 
@@ -47,6 +51,7 @@ class Watcher:
         self.launching: Future[None] | None = None
         self.archiving: Future[None] | None = None
         self.rest_until = 0.0
+        self.put_off: dict[int, int] = {}  # how often a waiting run could not be launched
         self.due: dict[str, float] = {}
         self.stopping = threading.Event()
 
@@ -58,7 +63,7 @@ class Watcher:
         while not self.stopping.is_set():
             try:
                 self.watch_once()
-            except DatabaseError as error:
+            except AWAY as error:
                 logger.warning("the database does not answer: %s", error)
                 for follow in list(self.follows.values()):
                     self._drop(follow)  # made anew from their rows; nothing else is lost
@@ -116,7 +121,7 @@ class Watcher:
         """Work for one run; what goes wrong with it does not stop the others."""
         try:
             work()
-        except DatabaseError:
+        except AWAY:
             raise
         except StaleWriter:
             logger.warning("run %s: another watcher stores its output", follow.run.name)
@@ -147,14 +152,20 @@ class Watcher:
             if run.uid not in self.follows:
                 self._take_up(run)
         if (self.launching is None or self.launching.done()) and time.monotonic() > self.rest_until:
-            waiting = list(Run.objects.launchable().filter(backend=self.backend.name).select_related("event__repository")[:50])
+            waiting = self._waiting()
             if waiting:
                 self.launching = self.launches.submit(self._launch, waiting)
+
+    def _waiting(self) -> list[Run]:
+        """What to launch next: the oldest first, behind those that were tried less often, so that none keeps the others back."""
+        found = list(Run.objects.launchable().filter(backend=self.backend.name).select_related("event__repository")[:LAUNCHES])
+        self.put_off = {run.pk: self.put_off[run.pk] for run in found if run.pk in self.put_off}
+        return sorted(found, key=lambda run: (self.put_off.get(run.pk, 0), run.pk))
 
     def _take_up(self, run: Run) -> None:
         try:
             follow = Follow(run, self.backend, self.inbox, self.calls)
-        except DatabaseError:
+        except AWAY:
             raise
         except Exception:
             logger.exception("run %s can't be taken up", run.name)
@@ -163,12 +174,15 @@ class Watcher:
         self._guarded(follow, follow.look)
 
     def _launch(self, waiting: list[Run]) -> None:
-        """In a thread of its own: launch the oldest first, until there is no room or the backend is away."""
+        """In a thread of its own: launch in this order, until there is no room or the backend is away."""
         try:
             for run in waiting:
                 if self.stopping.is_set():
                     return
-                if launch(run, self.me).status == Run.WAITING:
+                claims = run.epoch
+                if launch(run, self.me, in_turn=True).status == Run.WAITING:
+                    if run.epoch != claims:  # there was room: it is the backend that could not take it
+                        self.put_off[run.pk] = self.put_off.get(run.pk, 0) + 1
                     self.rest_until = time.monotonic() + REST_SECONDS
                     return
         except Exception:
@@ -194,9 +208,12 @@ class Watcher:
             for output in Output.objects.to_archive()[:100]:
                 if self.stopping.is_set():
                     return
-                archive(output)
-        except (ArchiveError, DatabaseError) as error:
-            logger.warning("%s; it stays in the database and is tried again", error)
+                try:
+                    archive(output)
+                except ArchiveError as error:  # of one, perhaps: the others need not wait behind it
+                    logger.warning("%s; it stays in the database and is tried again", error)
+        except AWAY as error:
+            logger.warning("archiving: the database does not answer: %s", error)
         except Exception:
             logger.exception("archiving")
         finally:
@@ -228,7 +245,7 @@ class Watcher:
             self._drop(follow)
         try:
             leases.release(self.me)
-        except DatabaseError as error:
+        except AWAY as error:
             logger.warning("leases stay until they lapse: %s", error)
         self.backend.close()
         self.launches.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,81 @@
+"""The watcher outlives a database that is away, and one thing that goes wrong holds up nothing else."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from django.db import InterfaceError, OperationalError
+
+from logs.models import Output, OutputChunk
+from logs.output import Recorder
+from runners import leases
+from runners import watcher as watching
+from runners.backends.local import LocalBackend
+from runners.watcher import Watcher
+from tests.support import rows
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    monkeypatch.setattr(watching, "close_old_connections", lambda: None)
+    return Watcher(LocalBackend(tmp_path / "builds", tmp_path / "ca"))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError(2013, "Lost connection"), InterfaceError(0, "")])
+def test_it_goes_on_when_the_database_was_away(watcher: Watcher, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    asked = []
+
+    def take(me: str, backend: str) -> list[object]:
+        asked.append(me)
+        if len(asked) == 1:
+            raise error
+        watcher.stop()
+        return []
+
+    monkeypatch.setattr(leases, "take", take)
+    watcher.watch_forever()
+    assert len(asked) == 2
+
+
+@pytest.mark.django_db
+def test_an_output_that_cannot_be_archived_holds_up_no_other(watcher: Watcher, settings, tmp_path: Path, caplog):
+    folder = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / "output")}}
+    settings.STORAGES = {**settings.STORAGES, "default": folder}
+    for run in (1, 2):
+        recorder = Recorder(run, ("build",), [])
+        recorder.append("build", b"hello", "5")
+        recorder.close("succeeded")
+    OutputChunk.objects.filter(output__run_id=1).delete()
+    with caplog.at_level(logging.WARNING):
+        watcher._archive_closed()
+    assert [output.archived_at is not None for output in Output.objects.order_by("run_id")] == [False, True]
+    assert "the output of run 1 could not be archived" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_lease_that_another_watcher_holds_is_left_alone_without_asking(django_assert_num_queries):
+    for number in range(3):
+        rows.run(rows.event(image_tag=f"t{number}", status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
+    mine = leases.take("host-a/1:1:1:x", "local")
+    assert len(mine) == 3
+    with django_assert_num_queries(1):
+        assert leases.take("host-b/1:2:2:y", "local") == []
+
+
+@pytest.mark.django_db
+def test_a_holder_of_this_place_that_died_loses_its_lease_at_once():
+    rows.run(rows.event(status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
+    place, _, rest = leases.my_name().partition(":")
+    dead = f"{place}:{rest.split(':')[0]}:1:dead"  # this process's number, started at another time
+    assert len(leases.take(dead, "local")) == 1
+    assert len(leases.take(leases.my_name(), "local")) == 1
+
+
+@pytest.mark.django_db
+def test_a_holder_in_another_pid_namespace_of_this_host_may_live():
+    rows.run(rows.event(status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
+    place, _, rest = leases.my_name().partition(":")
+    elsewhere = f"{place.partition('/')[0]}/1:{rest.split(':')[0]}:1:alive"
+    assert len(leases.take(elsewhere, "local")) == 1
+    assert leases.take(leases.my_name(), "local") == []
