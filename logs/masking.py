@@ -200,8 +200,8 @@ class Masker:
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """The text with every secret in it replaced, and what is left of one where "…" cut it short."""
-    pieces = []
-    for piece in text.split("…"):
-        masker = Masker(secrets)
-        pieces.append((masker.feed(piece.encode("utf-8", "surrogateescape")) + masker.flush()).decode("utf-8", "replace"))
-    return "…".join(pieces)
+    if not text:
+        return text
+    masker = Masker(secrets)
+    pieces = [masker.feed(piece.encode("utf-8", "surrogateescape")) + masker.flush() for piece in text.split("…")]
+    return "…".join(piece.decode("utf-8", "replace") for piece in pieces)

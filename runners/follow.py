@@ -94,7 +94,7 @@ class Follow:
             if state.started_at:
                 self.run.running(state.started_at)
             else:
-                self.run.wait_for(masked(state.problem or state.waiting, self.secrets), told=bool(state.problem))
+                self.run.wait_for(masked(state.problem, self.secrets) or state.waiting, told=bool(state.problem))
         ended = state.finished or not state.exists or state.fatal or overdue
         if self._read(state, ended) and ended:
             self._conclude(state, overdue)
