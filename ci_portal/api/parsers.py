@@ -14,6 +14,8 @@ from ci_portal.api.problems import Problem, field_error, invalid
 
 #: Characters of text fill a small part of this; nothing that the API takes comes near it.
 MAX_BYTES = 1024 * 1024
+#: Fields of one JSON object, as many as Django takes of a form: an answer names each that is wrong.
+MAX_FIELDS = 1000
 
 
 def _bounded(context: Mapping[str, Any] | None) -> None:
@@ -24,6 +26,8 @@ def _bounded(context: Mapping[str, Any] | None) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise invalid(field_error("", f"The body has more than {MAX_FIELDS} fields."))
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name in fields:

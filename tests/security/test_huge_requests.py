@@ -33,3 +33,8 @@ def test_a_search_of_very_many_words_is_cut_short(client: Client):
     began = time.process_time()
     assert client.get("/", {"q": "a b " * 1000}).status_code == 200
     assert time.process_time() - began < 10  # it took 22 s, and then failed
+
+
+def test_a_body_of_very_many_fields_is_refused_in_one_sentence(client: Client):
+    answer = client.post("/repo/", {f"field{number}": 1 for number in range(20_000)}, content_type="application/json")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The body has more than 1000 fields.")
