@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from ci_portal import pages
 from ci_portal.api.docs import DocsView, SchemaView
-from ci_portal.views import CheckView, ManifestView
+from ci_portal.views import CancelView, CheckView, ManifestView, RetryView
 from events.pages import builds
 from events.views import EventCollection, EventRow
 from logs.output_view import OutputStatusView, OutputView
@@ -33,6 +33,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("log/<int:key>/", LogRow.as_view(), name="log-row"),
     # One check in one go, and what a run's backend was asked to run
     path("check/", CheckView.as_view(), name="check"),
+    path("event/<int:pk>/cancel/", CancelView.as_view(), name="event-cancel"),
+    path("event/<int:pk>/retry/", RetryView.as_view(), name="event-retry"),
     path("job/<int:pk>/manifest/", ManifestView.as_view(), name="job-manifest"),
     # What a run printed
     path("job/<int:key>/output/", OutputView.as_view(), name="job-output"),

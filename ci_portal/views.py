@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django.utils.crypto import salted_hmac
@@ -19,13 +20,21 @@ from ci_portal.check import Checked, Idempotency, check
 from ci_portal.dry_run import dry_run
 from ci_portal.registration import CheckRequest
 from ci_portal.serializers import CheckSerializer
+from events.models import Event
 from events.serializers import EventSerializer
 from repos.serializers import RepositorySerializer
+from runners.again import cancel, retry
 from runners.backend import backend_named
 from runners.describe import build_spec
 from runners.models import Run
 from runners.record import digest_of
 from runners.serializers import RunSerializer
+
+ACTED = {
+    200: OpenApiResponse(OpenApiTypes.OBJECT, "done: {event, job}"),
+    202: OpenApiResponse(OpenApiTypes.OBJECT, "under way: {event, job}"),
+    "4XX": OpenApiResponse(OpenApiTypes.OBJECT, "problem details; nothing was changed"),
+}
 
 
 class CheckView(APIView):
@@ -86,6 +95,37 @@ def _idempotency(request: Request, validated: dict[str, Any]) -> Idempotency | N
         raise Problem(400, "invalid", "The Idempotency-Key header must be at most 255 printable characters")
     body = salted_hmac("idempotency", json.dumps(validated, sort_keys=True), algorithm="sha256").hexdigest()
     return Idempotency(digest_of(str(request.user.pk or ""), key), body)
+
+
+class CancelView(APIView):
+    """`POST /event/<id>/cancel/`."""
+
+    @extend_schema(operation_id="event_cancel", request=None, responses=ACTED)
+    def post(self, request: Request, pk: int) -> Response:
+        """End the event's build: 200 once it is cancelled, 202 while its watcher ends it; safe to repeat."""
+        return _acted(request, pk, cancel)
+
+
+class RetryView(APIView):
+    """`POST /event/<id>/retry/`."""
+
+    @extend_schema(operation_id="event_retry", request=None, responses=ACTED)
+    def post(self, request: Request, pk: int) -> Response:
+        """Build a failed or cancelled event once more: a new run at the same commit."""
+        return _acted(request, pk, retry)
+
+
+def _acted(request: Request, pk: int, act: Callable[[Event, str], Run]) -> Response:
+    """Do it with the event's build, and answer {event, job}. Raises Problem."""
+    refuse_parameters(request)
+    event = Event.objects.filter(pk=pk).first()
+    if event is None:
+        raise Problem(404, "not_found", f"There is no event {pk}.")
+    run = act(event, request.user.get_username())
+    event.refresh_from_db()
+    context = {"request": request}
+    content = {"event": EventSerializer(event, context=context).data, "job": RunSerializer(run, context=context).data}
+    return Response(content, status=202 if event.is_active else 200, headers={"Location": f"/event/{pk}/"})
 
 
 class ManifestView(APIView):

@@ -77,6 +77,14 @@ class Event(models.Model):
         """Whether an outcome is still to come."""
         return self.managed and self.status in self.ACTIVE
 
+    def reopen(self) -> bool:
+        """failed or cancelled → waiting, for another attempt. Raises IntegrityError where the same build is active already."""
+        ended = Event.objects.filter(pk=self.pk, managed=True, status__in=(Event.FAILED, Event.CANCELLED))
+        reopened = ended.update(status=Event.WAITING, reason="", finished_at=None, active_key=self.fingerprint)
+        if reopened:
+            self.refresh_from_db()
+        return bool(reopened)
+
 
 class IdempotencyKey(models.Model):
     """A check that came with an `Idempotency-Key` header: the answer it got, given again to a repeated request."""

@@ -43,6 +43,8 @@ GRACE_SECONDS = 120
 LAST_TRIES, CONFIRM_TRIES = 6, 10
 #: Attempts at a build that the cluster, not the build itself, brings to an end.
 ATTEMPTS = 2
+#: Seconds until the deletion of a cancelled run is asked for again.
+DELETE_SECONDS = 5.0
 #: Pieces that a stream may be ahead of the database; with at most 256 KiB each this bounds the memory.
 PIECES_AHEAD = 24
 
@@ -72,6 +74,8 @@ class Follow:
         self.ahead = threading.Semaphore(PIECES_AHEAD)
         self.tries = 0
         self.not_before = 0.0  # time.monotonic() before which the stream is not opened again
+        self.cancelling = False
+        self.delete_again = 0.0  # time.monotonic() from which a cancelled run's deletion is tried again
         self.settling = False
         self.done = False  # settled, or not ours any more: the watcher forgets it
 
@@ -87,7 +91,7 @@ class Follow:
             return  # known again once the backend is
         launched = self.run.launched_at or timezone.now()
         age = timezone.now() - launched
-        if not state.exists and age < timedelta(seconds=UNSEEN_SECONDS):
+        if not state.exists and not self.cancelling and age < timedelta(seconds=UNSEEN_SECONDS):
             return
         overdue = age > timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS)
         if self.run.status == Run.LAUNCHING:
@@ -98,6 +102,13 @@ class Follow:
         ended = state.finished or not state.exists or state.fatal or overdue
         if self._read(state, ended) and ended:
             self._conclude(state, overdue)
+
+    def cancel(self, asked: Run) -> None:
+        """End the build because `asked`, the row as it is now, says so; called until the run has its end."""
+        self.run.cancelled_by = asked.cancelled_by
+        if not self.settling and time.monotonic() >= self.delete_again:
+            self.cancelling, self.delete_again = True, time.monotonic() + DELETE_SECONDS
+            self.pool.submit(self._quietly, self.backend.delete)
 
     def _read(self, state: RunState, ended: bool) -> bool:
         """Open the stream of the container whose turn it is; returns whether all there is was read."""
@@ -121,7 +132,7 @@ class Follow:
     def _open(self, name: str, container: ContainerState, ended: bool) -> None:
         if time.monotonic() < self.not_before:
             return
-        if ended and self.tries >= LAST_TRIES:
+        if ended and self.tries >= (1 if self.cancelling else LAST_TRIES):
             self.recorder.end(name, container.report.get("bytes"), container.report.get("cksum"))
             self.tries = 0
             return
@@ -190,7 +201,9 @@ class Follow:
         if overdue and not state.finished:
             late = f"{GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s"
             ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.")
-        if not state.finished and state.exists:
+        if self.cancelling and not ended.digest:
+            ended = Outcome(reason=self.run.cancel_reason)
+        elif not state.finished and state.exists:
             self.pool.submit(self._quietly, self.backend.delete)
         if ended.digest and self.spec.registry:
             self.pool.submit(self._confirm, ended, phases(state))
@@ -224,9 +237,9 @@ class Follow:
 
         What the cluster ended (eviction, node loss, preemption) is built once more, as a new run of the same event.
         """
-        status = Run.SUCCEEDED if ended.digest else Run.FAILED
+        status = Run.SUCCEEDED if ended.digest else Run.CANCELLED if self.cancelling else Run.FAILED
         with transaction.atomic():
-            if disrupted and self.run.attempt < ATTEMPTS and self.run.give_way(ended.reason, times):
+            if disrupted and not self.cancelling and self.run.attempt < ATTEMPTS and self.run.give_way(ended.reason, times):
                 next_attempt(self.run)
             elif not self.run.finish(status, reason=ended.reason, digest=ended.digest, phases=times):
                 self.run.refresh_from_db()  # someone else ended it; the output still gets its end

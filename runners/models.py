@@ -83,6 +83,8 @@ class Run(models.Model):
     launched_at = models.DateTimeField(null=True, blank=True)  # the backend has it
     started_at = models.DateTimeField(null=True, blank=True)  # its first container runs
     finished_at = models.DateTimeField(null=True, blank=True)
+    cancelled_by = models.CharField(max_length=150, blank=True, default="", db_default="")  # who asked for its end
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
 
     objects = RunQuerySet.as_manager()
 
@@ -181,7 +183,32 @@ class Run(models.Model):
             Run.FAILED, Run.ACTIVE, Event.WAITING, msg, {"reason": reason}, reason=reason, finished_at=now, phases=phases
         )
 
-    def finish(self, status: str, *, reason: str = "", digest: str = "", phases: dict[str, Any] | None = None) -> bool:
+    def request_cancel(self, who: str) -> bool:
+        """Note that the run shall end; its watcher ends it. Asking again changes nothing."""
+        active = Run.objects.filter(pk=self.pk, managed=True, status__in=Run.ACTIVE, cancel_requested_at=None)
+        with transaction.atomic():
+            if not active.update(cancel_requested_at=timezone.now(), cancelled_by=who[:150]):
+                return False
+            assert self.event is not None
+            msg = f"run {self.name} is to be cancelled"
+            Log.objects.record(msg, repo_name=self.event.repo, event=self.event, run=self, actor=who)
+        self.refresh_from_db()
+        return True
+
+    @property
+    def cancel_reason(self) -> str:
+        """The sentence of a run that was cancelled."""
+        return f"Cancelled by {self.cancelled_by or 'an anonymous user'}."
+
+    def finish(
+        self,
+        status: str,
+        *,
+        reason: str = "",
+        digest: str = "",
+        phases: dict[str, Any] | None = None,
+        since: tuple[str, ...] = ACTIVE,
+    ) -> bool:
         """Any active state → succeeded, failed or cancelled, run and event together.
 
         `succeeded` needs a digest: no digest, no success (SPEC section 3).
@@ -195,7 +222,7 @@ class Run(models.Model):
             msg = f"run {self.name} {status}: {reason}"
         event = {"digest": digest, "reason": reason, "finished_at": now, "active_key": None}
         return self._move(
-            status, Run.ACTIVE, Run.EVENT_STATUS[status], msg, event, digest=digest, reason=reason, finished_at=now, phases=phases
+            status, since, Run.EVENT_STATUS[status], msg, event, digest=digest, reason=reason, finished_at=now, phases=phases
         )
 
 

@@ -50,6 +50,8 @@ PORTAL = {
     "launched_at": "launched_at",
     "started_at": "started_at",
     "finished_at": "finished_at",
+    "cancelled_by": "cancelled_by",
+    "cancel_requested_at": "cancel_requested_at",
     "managed": "managed",
     "output_bytes": "output_bytes",
     "output_verdict": "output_verdict",

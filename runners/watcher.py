@@ -151,6 +151,8 @@ class Watcher:
         for run in leases.take(self.me, self.backend.name):
             if run.uid not in self.follows:
                 self._take_up(run)
+            if run.cancel_requested_at and (follow := self.follows.get(run.uid or "")):
+                self._guarded(follow, partial(follow.cancel, run))
         if (self.launching is None or self.launching.done()) and time.monotonic() > self.rest_until:
             waiting = self._waiting()
             if waiting:

@@ -6,7 +6,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -113,6 +113,34 @@ def test_a_killed_watchers_build_ends_as_if_nothing_had_happened(stage: Stage):
         assert len([job for job in stage.jobs() if job["metadata"]["name"] == answer.json["job"]["name"]]) == 1
 
 
+def test_a_cancelled_build_ends_soon_and_leaves_nothing_running(stage: Stage):
+    answer = stage.check("slow")
+    run_id, event_id = answer.json["job"]["id"], answer.json["event"]["id"]
+    stage.wait_for_output(run_id, b"tick 10 of")
+    assert stage.portal.post(f"/event/{event_id}/cancel/", {}).status == 202
+    event = stage.portal.wait(event_id, seconds=30)
+    assert (event["status"], event["reason"]) == ("5", "Cancelled by an anonymous user.")
+    assert stage.portal.get(f"/job/{run_id}/").json["status"] == "cancelled"
+    assert b"tick 10 of" in stage.portal.output(run_id)
+    assert stage.portal.output_status(run_id)["closed"]
+    deadline = time.monotonic() + 45
+    while any(b"of the slow build" in line for line in _cmdlines()):
+        assert time.monotonic() < deadline, "the build still runs"
+        time.sleep(0.5)
+
+
+def test_a_failed_build_is_retried_at_the_same_commit(stage: Stage):
+    answer = stage.check("broken")
+    event_id = answer.json["event"]["id"]
+    failed = stage.portal.wait(event_id)
+    again = stage.portal.post(f"/event/{event_id}/retry/", {})
+    assert again.status == 202, again.body
+    event = stage.portal.wait(event_id)
+    assert (event["status"], event["commit"]) == ("4", failed["commit"])
+    runs = stage.portal.get(f"/job/?event={event_id}&ordering=id").json["results"]
+    assert [(run["attempt"], run["status"]) for run in runs] == [(1, "failed"), (2, "failed")]
+
+
 def test_six_hundred_thousand_lines_are_stored_byte_for_byte(stage: Stage):
     answer = stage.check("loud")
     run_id = answer.json["job"]["id"]
@@ -129,15 +157,19 @@ def test_six_hundred_thousand_lines_are_stored_byte_for_byte(stage: Stage):
         assert numbers == list(range(LINES))
 
 
+def _cmdlines() -> Iterator[bytes]:
+    """The arguments of every process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            yield path.read_bytes()
+
+
 def _processes(found: set[str], stop: threading.Event) -> None:
     """Note each secret that shows in any process's arguments."""
     while not stop.wait(0.02):
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            found.update(secret for secret in SECRETS if secret in line)
+        for line in _cmdlines():
+            text = line.replace(b"\0", b" ").decode(errors="replace")
+            found.update(secret for secret in SECRETS if secret in text)
 
 
 def test_no_secret_is_found_anywhere(stage: Stage):
