@@ -300,16 +300,27 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def use_development_defaults(arguments: list[str]) -> None:
+def use_development_defaults(arguments: list[str]) -> bool:
     """Let `manage.py dev` and `runserver` start without any configuration; called before the settings are read.
 
     Development's defaults let everyone do everything, so they are not for an address that others can reach (`dev` itself refuses).
+    `config` shows them where they are in use; `make_key` needs no keys. Returns whether they were turned on.
     """
-    if arguments[:1] not in (["dev"], ["runserver"]) or "CI_PORTAL_DEVELOPMENT" in os.environ:
-        return
+    command, environment = (arguments or [""])[0], dict(os.environ)
+    if command == "make_key":
+        for name in ("KEYS", "DJANGO_KEY"):
+            os.environ.setdefault(f"{PREFIX}SECRETS__{name}", Fernet.generate_key().decode())
+    if "CI_PORTAL_DEVELOPMENT" in environment or keys_are_configured(environment):
+        return False
     addresses = [text for text in arguments[1:] if not text.startswith("-")]
-    if (arguments[0] == "dev" or all(map(is_loopback, addresses))) and not keys_are_configured(dict(os.environ)):
+    wanted = {
+        "dev": True,
+        "runserver": all(map(is_loopback, addresses)),
+        "config": (BASE_DIR / "var" / "keys.json").exists(),
+    }
+    if wanted.get(command):
         os.environ["CI_PORTAL_DEVELOPMENT"] = "1"
+    return wanted.get(command, False)
 
 
 def load(environ: dict[str, str] | None = None) -> Config:
