@@ -1,7 +1,7 @@
 // The page of one build: its output while it is printed, its state while it changes.
 
-import { Problem, get, refresh } from "../ci_portal/api.js";
-import { offerCopies } from "../ci_portal/portal.js";
+import { Problem, get, post, refresh } from "../ci_portal/api.js";
+import { notice, offerCopies } from "../ci_portal/portal.js";
 import { text } from "../ci_portal/texts.js";
 import { OutputView } from "./output.js";
 import { followOutput } from "./stream.js";
@@ -83,6 +83,27 @@ function showOutput(place) {
     },
   });
 }
+
+/** Cancel or retry: what the button says, asked back where it would lose something. */
+async function act(button) {
+  const { action, event, confirm: question } = button.dataset;
+  if (question && !confirm(question)) return;
+  button.disabled = true;
+  try {
+    await post(`/event/${event}/${action}/`, {});
+    if (action === "retry") return location.assign(location.pathname); // the newest run, and the event is watched again
+    await refreshFacts();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    notice(problem.message, true);
+    button.disabled = false;
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.act");
+  if (button) act(button);
+});
 
 const output = document.getElementById("output");
 if (output) showOutput(output);
