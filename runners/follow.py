@@ -23,9 +23,9 @@ from django.utils import timezone
 
 from logs.masking import masked
 from logs.output import Recorder
-from repos.credentials import CredentialUnreadable
+from repos.credentials import CredentialUnreadable, GitLogin
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
-from runners.describe import build_spec, registry_of, secrets_of
+from runners.describe import build_secrets, build_spec, registry_of, secrets_of
 from runners.models import Run
 from runners.outcome import Outcome, outcome, phases
 from runners.record import next_attempt
@@ -67,7 +67,7 @@ class Follow:
             self.secrets = secrets_of(run, self.spec).values()
         except CredentialUnreadable as error:  # they were readable at the launch; what can't be opened can't be masked
             logger.error("run %s: %s", run.name, error)
-            self.secrets = []
+            self.secrets = build_secrets(self.spec, GitLogin()).values()  # the registry's login still can
         self.recorder = Recorder(run.pk, self.containers, self.secrets, settings.PORTAL.output.limit_bytes)
         self.reading: str = ""  # the container whose stream is open
         self.received: list[Piece] = []
@@ -93,7 +93,8 @@ class Follow:
         age = timezone.now() - launched
         if not state.exists and not self.cancelling and age < timedelta(seconds=UNSEEN_SECONDS):
             return
-        overdue = age > timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS)
+        took = timezone.now() - (state.began or launched)
+        overdue = not state.queued and took > timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS)
         if self.run.status == Run.LAUNCHING:
             if state.started_at:
                 self.run.running(state.started_at)

@@ -52,6 +52,8 @@ class RunState:
     fatal: bool = False  # the problem won't go away by waiting: settle the run as failed now
     disrupted: bool = False  # the cluster ended it (eviction, node loss, preemption), not the build
     waiting: str = ""  # why it has not started, for people: "no node has room: …", "queued by Kueue"
+    queued: bool = False  # the cluster holds it back on purpose: its time limit has not begun
+    began: datetime | None = None  # since when its time limit counts, UTC; None: the backend does not know, or it has not begun
 
     @property
     def started_at(self) -> datetime | None:

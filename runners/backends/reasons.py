@@ -50,7 +50,8 @@ class Seen:
 def run_state(run_uid: str, seen: Seen, now: datetime) -> RunState:
     """The run's state at `now` (UTC)."""
     containers = container_states(seen.pod, now, seen.image)
-    state = RunState(run_uid, exists=not seen.job_gone, containers=containers)
+    began = _time((seen.job or {}).get("status", {}).get("startTime"))
+    state = RunState(run_uid, exists=not seen.job_gone, containers=containers, began=began)
     if _succeeded(containers):
         return replace(state, finished=True)
     if seen.job_gone and not ended(seen.pod):
@@ -212,7 +213,7 @@ def _without_pod(state: RunState, seen: Seen, now: datetime) -> RunState:
             return replace(state, finished=True, fatal=True, problem=problem, disrupted=disrupted)
     if job.get("spec", {}).get("suspend"):
         queue = job.get("metadata", {}).get("labels", {}).get("kueue.x-k8s.io/queue-name")
-        return replace(state, waiting=f"queued by Kueue in {queue}" if queue else "the Job is suspended")
+        return replace(state, queued=True, waiting=f"queued by Kueue in {queue}" if queue else "the Job is suspended")
     refused = next((event for event in seen.events if event.get("reason") == "FailedCreate"), None)
     if refused:
         problem = f"The cluster refuses the build's pod: {_refusal(refused.get('message', ''))}."
