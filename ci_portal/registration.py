@@ -52,21 +52,20 @@ def find(request: CheckRequest) -> Wanted:
     Raises Problem for a URL that may not be asked and for a bare name that nothing is known of, and
     repos.credentials.CredentialUnreadable.
     """
-    split = _url_of(request.repo)
+    known = Repository.objects.filter(repo_name=request.repo).first()
     sent = GitLogin(request.user, request.token) if request.token else GitLogin()
-    if split is None:
-        repository = Repository.objects.get(repo_name=request.repo)
+    if known:
+        repository = known
     else:
+        split = _url_of(request.repo)
         sent = sent or GitLogin(split.username, split.password)
         repository = Repository.objects.filter(repo=split.url).order_by("id").first() or _described(split.url, request)
     stored = git_login(repository) if repository.pk and not sent else GitLogin()
     return Wanted(repository, sent or stored, _settings(repository, request), sent)
 
 
-def _url_of(repo: str) -> urls.SplitUrl | None:
-    """The git URL that `repo` is or stands for; None where it is a registered name."""
-    if Repository.objects.filter(repo_name=repo).exists():
-        return None
+def _url_of(repo: str) -> urls.SplitUrl:
+    """The git URL that `repo`, no registered name, is or stands for. Raises Problem."""
     base = settings.PORTAL.git.base_url
     if "://" not in repo and "@" not in repo and "::" not in repo:
         if not base:
@@ -99,8 +98,15 @@ def _described(url: str, request: CheckRequest) -> Repository:
     name = url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")[:140] or "repository"
     if name.isdigit():
         name = f"repo-{name}"  # digits alone would read as an id in a path
+    base = settings.PORTAL.git.base_url.rstrip("/")
+    if base and not url.startswith(f"{base}/"):
+        name = _with_hash(name, url)  # the bare name stands for the repository below git.base_url, and gets its credentials
     said = {field.name: getattr(request, field.name) or "" for field in fields(BuildSettings)}
     return Repository(repo_name=name, repo=url, user=request.user[:50], **said)
+
+
+def _with_hash(name: str, url: str) -> str:
+    return f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
 
 
 def register(wanted: Wanted, actor: str) -> Repository:
@@ -129,7 +135,7 @@ def _held(repository: Repository) -> Repository:
 
 
 def _saved(described: Repository, actor: str) -> Repository:
-    names = [described.repo_name, f"{described.repo_name}-{hashlib.sha256(described.repo.encode()).hexdigest()[:6]}"]
+    names = [described.repo_name, _with_hash(described.repo_name, described.repo)]
     columns = {
         field.attname: getattr(described, field.attname) for field in Repository._meta.concrete_fields if not field.primary_key
     }

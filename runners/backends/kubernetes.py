@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from runners.backends import manifest
 from runners.backends.base import Piece, Refused, RunState, Unreachable
@@ -231,7 +232,7 @@ class KubernetesBackend:
     def certificate(self, ca_secret: str) -> str:
         """See Backend."""
         try:
-            secret, _ = self.api.request("GET", f"{self._core}/secrets/{ca_secret}")
+            secret, _ = self.api.request("GET", f"{self._core}/secrets/{quote(ca_secret, safe='')}")
         except ApiError as error:
             if error.status == 403:
                 return ""  # the Role names the Secrets that the portal may read

@@ -86,6 +86,14 @@ def test_a_bare_name_is_looked_up_below_the_configured_base(check, server, setti
     assert Repository.objects.get().repo == server.url("team/app.git")
 
 
+def test_a_url_elsewhere_does_not_take_a_bare_name(check, server, settings):
+    """Else a later check of the bare name would send its credentials there."""
+    git = settings.PORTAL.git.model_copy(update={"base_url": "https://git.example/team"})
+    settings.PORTAL = settings.PORTAL.model_copy(update={"git": git})
+    assert check().status_code == 202
+    assert Repository.objects.get().repo_name.startswith("app-")
+
+
 def test_credentials_in_the_url_are_split_off(check, server):
     url = server.url("team/app.git").replace("https://", f"https://{USER}:s3cret-token-f%C3%BCr-git@")
     answer = check(repo=url, user=None, token=None)

@@ -174,7 +174,12 @@ class Portal:
     def everything(self) -> bytes:
         """Every byte that it keeps: database, stored output, logs of its processes; not what the operator configured."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and path.name != "configure_server.json"]
-        return b"\n".join(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files)
+        kept = []
+        for path in files:
+            with contextlib.suppress(FileNotFoundError):  # of a build that has just ended
+                data = path.read_bytes()
+                kept.append(gzip.decompress(data) if path.suffix == ".gz" else data)
+        return b"\n".join(kept)
 
 
 @contextmanager

@@ -62,10 +62,12 @@ class Command(BaseCommand):
         local = settings.PORTAL.build.backend == "local"
         if local and not shutil.which("buildah"):
             self.stderr.write("buildah is not installed: builds wait until it is (tools/install-buildah.sh installs it).")
+        if local and os.geteuid() == 0:
+            self.stderr.write("You are root: a Dockerfile that is built here can do to this machine what root can. Build what you trust.")
         with _sample(local and not no_sample) as environment:
-            children = [
-                _start("web server", environment, "runserver", "--noreload", address),
-                _start("watcher", environment, "watch"),
+            children = [  # this process has made Django's checks already: one warning need not be told three times
+                _start("web server", environment, "runserver", "--noreload", "--skip-checks", address),
+                _start("watcher", environment, "watch", "--skip-checks"),
             ]
             try:
                 self._wait(children, address, stopping)
