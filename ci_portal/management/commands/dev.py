@@ -63,7 +63,9 @@ class Command(BaseCommand):
         if local and not shutil.which("buildah"):
             self.stderr.write("buildah is not installed: builds wait until it is (tools/install-buildah.sh installs it).")
         if local and os.geteuid() == 0:
-            self.stderr.write("You are root: a Dockerfile that is built here can do to this machine what root can. Build what you trust.")
+            self.stderr.write(
+                "You are root, and so is every Dockerfile that is built here: build only what you trust with this machine."
+            )
         with _sample(local and not no_sample) as environment:
             children = [  # this process has made Django's checks already: one warning need not be told three times
                 _start("web server", environment, "runserver", "--noreload", "--skip-checks", address),
