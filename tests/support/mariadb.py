@@ -127,7 +127,7 @@ def _prepare(server: MariaDB, process: subprocess.Popen, log: Path) -> None:
             raise RuntimeError(f"mariadbd does not run: {log.read_text(errors='replace')[-2000:]}")
         try:
             root = pymysql.connect(unix_socket=str(server.socket), user="root")
-        except pymysql.err.OperationalError:
+        except pymysql.OperationalError:  # pymysql.err is another copy once Django has imported MySQLdb.converters
             time.sleep(0.05)
     with root, root.cursor() as cursor:
         cursor.execute("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", (server.user, server.password))
