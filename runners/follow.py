@@ -223,7 +223,8 @@ class Follow:
                 break
             except RegistryUnreachable as error:
                 reason = f"The image's digest could not be confirmed: {error}"
-                time.sleep(min(0.25 * 2**turn, 10))
+                if not self._pause(min(0.25 * 2**turn, 10)):
+                    return  # the next watcher asks again
             except RegistryError as error:
                 reason = f"The image's digest could not be confirmed: {error}"
                 break
@@ -232,6 +233,13 @@ class Follow:
                 reason = "The image's digest could not be confirmed; the watcher's log says more."
                 break
         self.inbox.put(partial(self._settle, Outcome(reason=reason), times))
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait so long, unless the watcher lets go of the run; returns whether it is still ours."""
+        until = time.monotonic() + seconds
+        while not self.done and time.monotonic() < until:
+            time.sleep(0.1)
+        return not self.done
 
     def _settle(self, ended: Outcome, times: dict[str, Any], disrupted: bool = False) -> None:
         """Move run and event to their end and close the output, together; then tidy up.
