@@ -43,6 +43,19 @@ class BuildSpec:
         """Name of the image with its tag."""
         return f"{self.image}:{self.image_tag}"
 
+    def columns(self) -> dict[str, str]:
+        """The run's columns by their own names, as every step's environment has them; REGISTRY_PASS is no part of it."""
+        return {
+            "REGISTORY_ADD": self.registry,
+            "REGISTRY_NAME": self.registry_user,
+            "IMAGE_REPO": self.image_repo,
+            "IMAGE_NAME": self.image_name,
+            "IMAGE_TAG": self.image_tag,
+            "REPO_PATH": self.repo_url,
+            "REPO_DOCKERFILE": self.dockerfile,
+            "BUILD_PATH": self.build_path,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class BuildSecrets:

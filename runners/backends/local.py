@@ -106,7 +106,7 @@ class LocalBackend:
             insecure=spec.insecure_registry,
             submodules=spec.submodules,
             pins=pins,
-            environment=_columns(spec),
+            environment=spec.columns(),
         )
 
     def check(self, spec: BuildSpec, secrets: BuildSecrets) -> list[str]:
@@ -153,7 +153,7 @@ class LocalBackend:
                 "spec": {
                     "timeoutSeconds": spec.timeout_seconds,
                     "folder": str(folder),
-                    "environment": _columns(spec),
+                    "environment": spec.columns(),
                     "steps": [{"name": name, "command": commands[name]} for name in self.containers(spec)],
                     "image": spec.image_reference if spec.registry else f"oci:{self.layouts / spec.image / spec.image_tag}",
                 },
@@ -290,17 +290,3 @@ class LocalBackend:
         if not re.fullmatch(r"[0-9a-f]{1,64}", spec.run_uid):
             raise Refused(f"{spec.run_uid!r} is not the identity of a run")
         return self.work / spec.run_uid
-
-
-def _columns(spec: BuildSpec) -> dict[str, str]:
-    """The run's columns by their own names, REGISTRY_PASS left out."""
-    return {
-        "REGISTORY_ADD": spec.registry,
-        "REGISTRY_NAME": spec.registry_user,
-        "IMAGE_REPO": spec.image_repo,
-        "IMAGE_NAME": spec.image_name,
-        "IMAGE_TAG": spec.image_tag,
-        "REPO_PATH": spec.repo_url,
-        "REPO_DOCKERFILE": spec.dockerfile,
-        "BUILD_PATH": spec.build_path,
-    }

@@ -184,16 +184,7 @@ def _environment(container: str, spec: BuildSpec) -> dict[str, str]:
 
     Values are literal: the caller doubles each `$`, which Kubernetes would otherwise expand in `$(NAME)`.
     """
-    values = {
-        "REGISTORY_ADD": spec.registry,
-        "REGISTRY_NAME": spec.registry_user,
-        "IMAGE_REPO": spec.image_repo,
-        "IMAGE_NAME": spec.image_name,
-        "IMAGE_TAG": spec.image_tag,
-        "REPO_PATH": spec.repo_url,
-        "REPO_DOCKERFILE": spec.dockerfile,
-        "BUILD_PATH": spec.build_path,
-    }
+    values = spec.columns()
     if container == "clone":
         return values | {"REPO_REF": spec.ref, "REPO_COMMIT": spec.commit, "REPO_SUBMODULES": "1" if spec.submodules else "0"}
     values |= {"IMAGE": spec.image_reference, "REGISTRY_INSECURE": "1" if spec.insecure_registry else "0"}
