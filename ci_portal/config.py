@@ -162,6 +162,8 @@ class Output(Section):
     """Where finished output is kept, and for how long (0: for ever)."""
 
     retention_days: Annotated[int, Field(ge=0)] = 0
+    #: How many outputs of each repository are kept, the newest (0: all).
+    retention_count: Annotated[int, Field(ge=0)] = 0
     #: Bytes kept of one run's output; what it prints beyond is counted, not kept.
     limit_bytes: Annotated[int, Field(ge=65536)] = 1024**3
     #: A folder, or {"backend": "dotted.path.Storage", "options": {...}} as in Django's STORAGES.

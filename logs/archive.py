@@ -34,13 +34,13 @@ class ArchiveError(Exception):
 
 
 def archive(output: Output) -> bool:
-    """Move a closed output into the storage; False where there is nothing to do (open, empty, archived, or another does it).
+    """Move a closed output into the storage; False where there is nothing to do (open, empty, archived, removed, or another does it).
 
     The file is written first and under a name of its own, which the row carries from before the first byte: whatever a crash
     leaves behind is found and removed by the next attempt. Raises ArchiveError, with the chunks still in place.
     """
     output.refresh_from_db()
-    if output.closed_at is None or output.archived_at is not None or not output.size:
+    if output.closed_at is None or output.archived_at is not None or output.removed_at is not None or not output.size:
         return False
     leftover, name = output.archive, f"{output.run_id // 1000}/{output.run_id}-{secrets.token_hex(4)}.log.gz"
     if not _claim(output, leftover, name):
@@ -55,7 +55,7 @@ def archive(output: Output) -> bool:
     except Exception as error:  # storages raise what they like
         raise ArchiveError(f"the output of run {output.run_id} could not be archived: {error}") from error
     with transaction.atomic():
-        finished = Output.objects.filter(pk=output.pk, archive=name, archived_at__isnull=True).update(
+        finished = Output.objects.filter(pk=output.pk, archive=name, archived_at__isnull=True, removed_at__isnull=True).update(
             archive=stored, archived_at=timezone.now(), frames=frames
         )
         if finished:
@@ -145,6 +145,23 @@ def discard(output: Output) -> None:
     except Exception as error:
         raise ArchiveError(f"the output of run {output.run_id} could not be removed: {error}") from error
     output.delete()
+
+
+def clear(output: Output) -> None:
+    """Remove a closed output's bytes; its row stays, and tells when. Raises ArchiveError; the next call then removes the file.
+
+    The row says so first: whatever a crash leaves behind, nobody is promised bytes that are gone.
+    """
+    with transaction.atomic():
+        Output.objects.filter(pk=output.pk, closed_at__isnull=False, removed_at__isnull=True).update(removed_at=timezone.now())
+        OutputChunk.objects.filter(output__pk=output.pk, output__removed_at__isnull=False).delete()
+    output.refresh_from_db()
+    try:
+        if output.archive:
+            default_storage.delete(output.archive)
+    except Exception as error:  # storages raise what they like
+        raise ArchiveError(f"the output of run {output.run_id} could not be removed: {error}") from error
+    Output.objects.filter(pk=output.pk, removed_at__isnull=False).update(archive="", frames=[])
 
 
 def discard_files(outputs: QuerySet[Output]) -> None:

@@ -77,7 +77,11 @@ class OutputQuerySet(models.QuerySet["Output"]):
 
     def to_archive(self) -> OutputQuerySet:
         """Closed outputs whose bytes are still in the database, the oldest first."""
-        return self.filter(closed_at__isnull=False, archived_at__isnull=True, size__gt=0).order_by("closed_at")
+        return self.kept().filter(archived_at__isnull=True).order_by("closed_at")
+
+    def kept(self) -> OutputQuerySet:
+        """Closed outputs whose bytes are still there, in the database or in the storage."""
+        return self.filter(closed_at__isnull=False, removed_at__isnull=True, size__gt=0)
 
 
 class Output(models.Model):
@@ -95,6 +99,7 @@ class Output(models.Model):
     dropped = models.BigIntegerField(default=0)  # masked bytes beyond the limit: counted and cksummed, not stored
     archive = models.CharField(max_length=200, default="")  # name in Django's default storage of the archive, or of one being made
     archived_at = models.DateTimeField(null=True)  # the archive holds the bytes now, the chunks are gone
+    removed_at = models.DateTimeField(null=True)  # retention removed the bytes then; what is known of them stays
     frames = models.JSONField(default=list)  # of the archive: [offset in output, offset in file] of each compressed member
 
     objects = OutputQuerySet.as_manager()

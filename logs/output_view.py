@@ -82,6 +82,7 @@ class OutputView(APIView):
             (200, EVENTS): OpenApiResponse(OpenApiTypes.STR, "Events until the output ends."),
             (206, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "The range."),
             304: OpenApiResponse(description="Not changed."),
+            410: OpenApiResponse(description="Retention has removed the output."),
             416: OpenApiResponse(description="The range, or the offset of the last event, lies beyond the end."),
         },
     )
@@ -90,6 +91,10 @@ class OutputView(APIView):
         refuse_parameters(request, {"download", "from"})
         run = find_run(key)
         output = find_output(run)
+        if output.removed_at:
+            raise Problem(
+                410, "output_removed", f"This output was removed on {output.removed_at:%Y-%m-%d}, as retention is configured."
+            )
         accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("Accept", "").split(",")]
         response = live(request, output) if EVENTS in accepted else text(request, output)
         if response.streaming or response.status_code == 200:
@@ -176,6 +181,7 @@ class OutputStatusView(APIView):
                 "verdict_detail": output.verdict_detail,
                 "not_stored": output.dropped,
                 "archived": output.archived_at is not None,
+                "removed_at": output.removed_at.astimezone(UTC).isoformat() if output.removed_at else None,
                 "streams": [_stream(one) for one in streams],
             }
         )

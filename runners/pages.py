@@ -56,7 +56,11 @@ def pull_commands(event: Event, run: Run | None) -> list[str]:
 
 def _output(run: Run | None) -> Output | None:
     """The run's output, if there is any yet: what the page tells of it, and not the archive's index."""
-    return Output.objects.filter(run=run).only("run_id", "size", "closed_at", "verdict", "verdict_detail").first() if run else None
+    return (
+        Output.objects.filter(run=run).only("run_id", "size", "closed_at", "verdict", "verdict_detail", "removed_at").first()
+        if run
+        else None
+    )
 
 
 def _chosen(runs: list[Run], wanted: str) -> Run | None:

@@ -14,11 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.utils import timezone
 
 from logs.archive import ArchiveError, archive
 from logs.models import Output
 from logs.output import StaleWriter
+from logs.retention import prune
 from runners import leases
 from runners.backends.base import Backend
 from runners.follow import Follow
@@ -33,6 +36,7 @@ AWAY = (DatabaseError, InterfaceError)
 POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched is seen, without news from the backend
 LOOK_SECONDS = 2.0  # every run is looked at this often even without news
 ARCHIVE_SECONDS = 30.0
+PRUNE_SECONDS = 3600.0
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
 LAUNCHES = 50  # waiting runs looked at together
 BATCH = 256  # pieces of work taken from the inbox before they are stored together
@@ -86,6 +90,8 @@ class Watcher:
                 self._guarded(follow, follow.look)
         if self._due("archive", ARCHIVE_SECONDS):
             self._archive()
+        if self._due("prune", PRUNE_SECONDS):
+            self.calls.submit(self._prune)
         self._handle(timeout)
 
     def _due(self, what: str, seconds: float) -> bool:
@@ -218,6 +224,19 @@ class Watcher:
             logger.warning("archiving: the database does not answer: %s", error)
         except Exception:
             logger.exception("archiving")
+        finally:
+            close_old_connections()
+
+    def _prune(self) -> None:
+        """In a thread of its own: remove finished output that is no longer to be kept."""
+        kept = settings.PORTAL.output
+        try:
+            if kept.retention_days or kept.retention_count:
+                prune(kept.retention_days, kept.retention_count, timezone.now(), go_on=lambda: not self.stopping.is_set())
+        except AWAY as error:
+            logger.warning("the database does not answer: %s; old output is removed in an hour", error)
+        except Exception:
+            logger.exception("removing old output")
         finally:
             close_old_connections()
 
