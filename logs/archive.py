@@ -34,7 +34,7 @@ class ArchiveError(Exception):
 
 
 def archive(output: Output) -> bool:
-    """Move a closed output into the storage; False where there is nothing to do (open, empty, archived, removed, or another does it).
+    """Move a closed output into the storage; False where there is nothing to do (open, empty, archived or removed already).
 
     The file is written first and under a name of its own, which the row carries from before the first byte: whatever a crash
     leaves behind is found and removed by the next attempt. Raises ArchiveError, with the chunks still in place.
