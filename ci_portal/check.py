@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db import IntegrityError
 
-from ci_portal.api.problems import Problem, field_error
+from ci_portal.api.problems import Problem, field_error, invalid
 from ci_portal.api.retry import in_transaction
 from ci_portal.registration import CheckRequest, Wanted, find, register
 from events.models import Event, IdempotencyKey
@@ -16,7 +16,7 @@ from runners.backend import configured_backend
 from runners.backends.base import BackendError, Unreachable
 from runners.launch import launch
 from runners.models import Run
-from runners.record import Source, record
+from runners.record import Source, record, target
 
 #: git errors that are the user's to correct in the request answer 422; a remote that can't be asked answers 424.
 GIT_STATUS = {git.InvalidUrl: 400, git.AddressRefused: 400, git.HostUnreachable: 424, git.GitTimeout: 424}
@@ -77,9 +77,13 @@ def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = N
 def look_up(request: CheckRequest) -> Wanted:
     """Find what the request means. Raises Problem."""
     try:
-        return find(request)
+        wanted = find(request)
     except CredentialUnreadable as error:
         raise Problem(409, "credentials_unreadable", str(error)) from None
+    image, longest = str(target(wanted.repository, wanted.chosen)), Event._meta.get_field("image").max_length or 0
+    if len(image) > longest:
+        raise invalid(field_error("image", f"With the registry in front, {image} is longer than {longest} characters."))
+    return wanted
 
 
 def remote_of(wanted: Wanted) -> git.Remote:

@@ -17,6 +17,8 @@ from itertools import product
 
 LABEL_LIMIT = 63
 EVENT_LIMIT = 100
+#: Of the last part of an image's name, where it follows from a repository's: host and path fit beside it in event.image.
+IMAGE_LIMIT = 100
 
 
 def shorten(text: str, limit: int) -> str:
@@ -72,7 +74,7 @@ def image_name(image: str, repo_name: str, address: str, repository: str) -> Ima
     A first part is a host where it holds a dot, a colon or a capital or is localhost, as in every container tool's grammar
     (https://github.com/distribution/reference); a name without a host belongs to the configured registry.
     """
-    path = image or "/".join(part for part in (repository.strip("/"), slug(repo_name)) if part)
+    path = image or "/".join(part for part in (repository.strip("/"), shorten(slug(repo_name), IMAGE_LIMIT)) if part)
     first, _, rest = path.partition("/")
     host = address
     if image and rest and ("." in first or ":" in first or first == "localhost" or first != first.lower()):

@@ -106,6 +106,12 @@ def test_what_a_field_can_not_hold(check, field, value):
     assert problem(check(**{field: value})) == (400, "invalid", [field])
 
 
+def test_an_image_that_outgrows_its_column_with_the_registry_in_front(check, settings):
+    registry = settings.PORTAL.registry.model_copy(update={"address": f"{'r' * 60}.example:5000"})
+    settings.PORTAL = settings.PORTAL.model_copy(update={"registry": registry})
+    assert problem(check(image="i" * 150)) == (400, "invalid", ["image"])
+
+
 def test_an_unknown_field(check):
     assert problem(check(brunch="main")) == (400, "invalid", ["brunch"])
 

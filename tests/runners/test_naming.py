@@ -75,6 +75,12 @@ def test_an_images_name_is_split_into_registry_path_and_name(image, expected):
     assert (split.registry, split.repository, split.name) == expected
 
 
+def test_an_image_of_a_long_repository_name_is_cut_with_a_hash():
+    first, second = (image_name("", "a" * 149 + end, "registry.example", "team") for end in "bc")
+    assert first != second
+    assert len(first.name) <= 100
+
+
 def test_without_a_registry_an_image_has_only_its_name():
     assert str(image_name("", "My App", "", "")) == "my-app"
 
