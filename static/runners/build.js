@@ -13,7 +13,7 @@ const TAIL = 2 ** 20;
 const facts = () => document.getElementById("facts");
 const isActive = () => facts().dataset.active === "true";
 
-const said = () => document.querySelector(".verdict").textContent.replace(/\s+/g, " ").trim();
+const said = () => [...document.querySelectorAll(".verdict > p")].map((part) => part.textContent).join(" ").replace(/\s+/g, " ").trim();
 
 /** Put what the server says now in place: state, attempts, history, title and icon. */
 async function refreshFacts() {

@@ -36,7 +36,7 @@ def test_a_build_is_followed_to_its_end_over_connections_that_break(shop: Worksh
         while not over.wait(0.7):
             cuts.append(cutter.cut())
 
-    thread = threading.Thread(target=keep_cutting)
+    thread = threading.Thread(target=keep_cutting, daemon=True)
     thread.start()
     try:
         built = follow_to_end(backend, spec)

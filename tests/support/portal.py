@@ -37,6 +37,12 @@ class Answer:
         return json.loads(self.body)
 
 
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file there is now; folders may vanish meanwhile, which Path.rglob does not bear."""
+    for folder, _, names in os.walk(root):
+        yield from (path for name in names if (path := Path(folder) / name).is_file())
+
+
 def free_port() -> int:
     """A port on loopback that nobody uses now."""
     with socket.socket() as probe:
@@ -173,7 +179,7 @@ class Portal:
 
     def everything(self) -> bytes:
         """Every byte that it keeps: database, stored output, logs of its processes; not what the operator configured."""
-        files = [path for path in self.folder.rglob("*") if path.is_file() and path.name != "configure_server.json"]
+        files = [path for path in files_below(self.folder) if path.name != "configure_server.json"]
         kept = []
         for path in files:
             with contextlib.suppress(FileNotFoundError):  # of a build that has just ended
