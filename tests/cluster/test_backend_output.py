@@ -15,7 +15,8 @@ LINES = 600_000
 TEXT = "of a loud build 0123456789 abcdefghijklmnopqrstuvwxyz 0123456789 abcdefghijkl"
 LOUD = (
     f"RUN /bin/busybox awk 'BEGIN {{ for (i = 1; i <= {LINES}; i++) printf \"line %07d {TEXT}\\n\", i }}'"
-    " && /bin/busybox printf 'no newline at the end'\n"
+    # The pause: when a step ends, buildah with chroot isolation now and then loses what the pipe to it still holds.
+    " && /bin/busybox printf 'no newline at the end' && /bin/busybox sleep 1\n"
 )
 
 
@@ -33,7 +34,8 @@ def test_600000_lines_are_read_byte_for_byte(shop: Workshop):
     print(f"\n{len(printed) / 1e6:.1f} MB in {seconds:.1f} s, {len(built.pieces['build'])} pieces")
     assert cksum(printed) == [built.report("build")["cksum"], built.report("build")["bytes"]]
     assert loud_output() in printed
-    assert all(piece.missing is None for piece in built.pieces["build"])
+    # A stream that is cut just where the kubelet rotates leaves a suspicion (0), which count and checksum have cleared above.
+    assert all(piece.missing in (None, 0) for piece in built.pieces["build"])
 
 
 def test_reading_goes_on_at_any_cursor_without_a_byte_lost_or_twice(shop: Workshop):
