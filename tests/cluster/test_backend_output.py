@@ -26,11 +26,17 @@ def loud_output() -> bytes:
 
 
 def test_600000_lines_are_read_byte_for_byte(shop: Workshop):
-    spec = shop.spec({"Dockerfile": DOCKERFILE + LOUD}, builder="buildah")
-    started = time.monotonic()
-    built = shop.build(spec)
-    seconds = time.monotonic() - started
-    printed = built.printed("build")
+    """A stream that the kubelet cuts just where it rotates may lose bytes, and is then known to: build again, never silently."""
+    for _ in range(3):
+        spec = shop.spec({"Dockerfile": DOCKERFILE + LOUD}, builder="buildah")
+        started = time.monotonic()
+        built = shop.build(spec)
+        seconds = time.monotonic() - started
+        printed = built.printed("build")
+        complete = cksum(printed) == [built.report("build")["cksum"], built.report("build")["bytes"]]
+        if complete and loud_output() in printed:
+            break
+        assert complete or any(piece.missing is not None for piece in built.pieces["build"])
     print(f"\n{len(printed) / 1e6:.1f} MB in {seconds:.1f} s, {len(built.pieces['build'])} pieces")
     assert cksum(printed) == [built.report("build")["cksum"], built.report("build")["bytes"]]
     assert loud_output() in printed
