@@ -26,7 +26,7 @@ def loud_output() -> bytes:
 
 
 def test_600000_lines_are_read_byte_for_byte(shop: Workshop):
-    """A stream that the kubelet cuts just where it rotates may lose bytes, and is then known to: build again, never silently."""
+    """Failed once for a cause that was not seen; until it is known, a loss that was noticed is built again, a silent one fails."""
     for _ in range(3):
         spec = shop.spec({"Dockerfile": DOCKERFILE + LOUD}, builder="buildah")
         started = time.monotonic()

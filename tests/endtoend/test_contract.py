@@ -143,16 +143,11 @@ def test_a_failed_build_is_retried_at_the_same_commit(stage: Stage):
 
 
 def test_six_hundred_thousand_lines_are_stored_byte_for_byte(stage: Stage):
-    """The kubelet may cut a stream just where it rotates; what is lost then is shown as a gap, and never passed over."""
-    for _ in range(3):
-        answer = stage.check("loud")
-        run_id = answer.json["job"]["id"]
-        event = stage.portal.wait(answer.json["event"]["id"], seconds=240)
-        assert event["status"] == "3", event["reason"]
-        status = stage.portal.output_status(run_id)
-        if status["verdict"] == "verified":
-            break
-        assert status["verdict"] == "gap", status
+    answer = stage.check("loud")
+    run_id = answer.json["job"]["id"]
+    event = stage.portal.wait(answer.json["event"]["id"], seconds=240)
+    assert event["status"] == "3", event["reason"]
+    status = stage.portal.output_status(run_id)
     assert status["verdict"] == "verified", status
     assert status["size"] > 50_000_000
     numbers = [int(number) for number in re.findall(rb"(\d{6}) " + WORDS.encode() + rb"\n", stage.portal.output(run_id))]
