@@ -17,6 +17,9 @@ from runners.build import JobSettings
 #: Images that hold git, a shell and the builder: https://hub.docker.com/r/moby/buildkit, https://quay.io/repository/buildah/stable
 BUILDER_IMAGES = {"buildkit": "docker.io/moby/buildkit:rootless", "buildah": "quay.io/buildah/stable:latest"}
 
+#: The names that a run may have in its column `backend`.
+BACKENDS = ("kubernetes", "local")
+
 
 def job_settings(config: Config) -> JobSettings:
     """What the operator decided for every Job."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from logs.masking import masked
-from logs.output import Recorder
+from logs.output import Recorder, StaleWriter
 from repos.credentials import CredentialUnreadable, GitLogin
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
 from runners.describe import build_secrets, build_spec, registry_of, secrets_of
@@ -30,6 +30,7 @@ from runners.models import Run
 from runners.outcome import Outcome, outcome, phases
 from runners.record import next_attempt
 from runners.registry import RegistryError, RegistryUnreachable
+from runners.tidy import tidy
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,14 @@ NOTHING = (0, 4294967295)
 UNSEEN_SECONDS = 10
 #: The portal's own time-out: the Job's deadline and this, for Jobs that an unreachable node holds for ever.
 GRACE_SECONDS = 120
-#: How often a stream that can't be read is tried again once its container has ended, and the registry once the build has.
-LAST_TRIES, CONFIRM_TRIES = 6, 10
+#: So long it must have been overdue while the backend answered: one that was away may have to learn first that all went well.
+OVERDUE_SECONDS = 10
+#: How long an open stream of a run that is overdue, or was cancelled so long ago, is waited for.
+LAST_SECONDS = 60
+#: How often a stream that can't be read is tried again once its container has ended.
+LAST_TRIES = 6
+#: How long a registry that does not answer is asked again for the digest.
+CONFIRM_SECONDS = 300
 #: Attempts at a build that the cluster, not the build itself, brings to an end.
 ATTEMPTS = 2
 #: Seconds until the deletion of a cancelled run is asked for again.
@@ -70,19 +77,25 @@ class Follow:
             self.secrets = build_secrets(self.spec, GitLogin()).values()  # the registry's login still can
         self.recorder = Recorder(run.pk, self.containers, self.secrets, settings.PORTAL.output.limit_bytes)
         self.reading: str = ""  # the container whose stream is open
+        self.stream_number = 0  # of the stream that counts; what an older one still brings is not taken
         self.received: list[Piece] = []
         self.ahead = threading.Semaphore(PIECES_AHEAD)
         self.tries = 0
         self.not_before = 0.0  # time.monotonic() before which the stream is not opened again
-        self.cancelling = False
+        self.overdue_since = 0.0  # time.monotonic() since when it is overdue, 0 where it is not
+        self.cancelling = 0.0  # time.monotonic() since when it is being cancelled
         self.delete_again = 0.0  # time.monotonic() from which a cancelled run's deletion is tried again
         self.settling = False
+        self.confirm_again: Callable[[], None] | None = None  # the registry did not answer
         self.done = False  # settled, or not ours any more: the watcher forgets it
 
     # What the backend tells
 
     def look(self) -> None:
         """Ask the backend how the run stands, and do what follows from it."""
+        if self.confirm_again and time.monotonic() >= self.not_before:
+            self.pool.submit(self.confirm_again)
+            self.confirm_again = None
         if self.settling or self.done:
             return
         try:
@@ -93,23 +106,46 @@ class Follow:
         age = timezone.now() - launched
         if not state.exists and not self.cancelling and age < timedelta(seconds=UNSEEN_SECONDS):
             return
-        took = timezone.now() - (state.began or launched)
-        overdue = not state.queued and took > timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS)
+        overdue = self._overdue(state, launched)
         if self.run.status == Run.LAUNCHING:
             if state.started_at:
                 self.run.running(state.started_at)
             else:
                 self.run.wait_for(masked(state.problem, self.secrets) or state.waiting, told=bool(state.problem))
-        ended = state.finished or not state.exists or state.fatal or overdue
+        ended = state.finished or not state.exists or state.fatal or overdue or self._since(self.cancelling) > LAST_SECONDS
         if self._read(state, ended) and ended:
             self._conclude(state, overdue)
+
+    @staticmethod
+    def _since(moment: float) -> float:
+        """Seconds since that moment of time.monotonic(); 0 where it has not come."""
+        return time.monotonic() - moment if moment else 0.0
+
+    def _overdue(self, state: RunState, launched: datetime) -> bool:
+        """Whether it should have ended long ago."""
+        took = timezone.now() - (state.began or launched)
+        if state.queued or took <= timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS):
+            self.overdue_since = 0.0
+        elif not self.overdue_since:
+            self.overdue_since = time.monotonic()
+        return self._since(self.overdue_since) > OVERDUE_SECONDS
 
     def cancel(self, asked: Run) -> None:
         """End the build because `asked`, the row as it is now, says so; called until the run has its end."""
         self.run.cancelled_by = asked.cancelled_by
         if not self.settling and time.monotonic() >= self.delete_again:
-            self.cancelling, self.delete_again = True, time.monotonic() + DELETE_SECONDS
-            self.pool.submit(self._quietly, self.backend.delete)
+            self.cancelling = self.cancelling or time.monotonic()
+            self.delete_again = time.monotonic() + DELETE_SECONDS
+            self.pool.submit(self._delete)
+
+    def _delete(self) -> None:
+        """In a thread of its own: have the backend end the run; asked again for as long as it has not."""
+        try:
+            self.backend.delete(self.spec)
+        except BackendError as error:
+            logger.warning("run %s: ending it: %s", self.run.name, error)
+        except Exception:
+            logger.exception("run %s: ending it", self.run.name)
 
     def _read(self, state: RunState, ended: bool) -> bool:
         """Open the stream of the container whose turn it is; returns whether all there is was read."""
@@ -117,8 +153,10 @@ class Follow:
         for name in self.containers:
             if self.recorder.ended(name):
                 continue
-            if self.reading:
+            if self.reading and max(self._since(self.overdue_since), self._since(self.cancelling)) < LAST_SECONDS:
                 return False
+            if self.reading:  # its node may be lost, and the stream with it
+                self._let_go_of_stream()
             container = known.get(name)
             if state.exists and container is not None and container.started_at is not None:
                 self._open(name, container, ended)
@@ -138,24 +176,38 @@ class Follow:
             self.tries = 0
             return
         self.reading = name
-        cursor = self.recorder.cursor(name)
-        threading.Thread(target=self._stream, args=(name, cursor), name=f"stream-{self.run.pk}-{name}", daemon=True).start()
+        self.stream_number += 1
+        self.ahead = threading.Semaphore(PIECES_AHEAD)
+        stream = partial(self._stream, self.stream_number, self.ahead, name, self.recorder.cursor(name))
+        threading.Thread(target=stream, name=f"stream-{self.run.pk}-{name}", daemon=True).start()
 
-    def _stream(self, name: str, cursor: str) -> None:
+    def _let_go_of_stream(self) -> None:
+        """Wait no longer for the open stream: what it still brings is not taken."""
+        self.flush()
+        self.tries = LAST_TRIES
+        self.reading = ""
+        self.stream_number += 1
+        self.ahead.release()  # it may be waiting; it sees that it no longer counts and ends
+
+    def _stream(self, number: int, ahead: threading.Semaphore, name: str, cursor: str) -> None:
         """In a thread of its own: hand each piece to the watcher, at most PIECES_AHEAD of what it has stored."""
         error: Exception | None = None
         try:
             for piece in self.backend.stream(self.spec, name, cursor):
-                self.ahead.acquire()
-                if self.done:
+                ahead.acquire()
+                if self.done or number != self.stream_number:
                     return
-                self.inbox.put(partial(self.received.append, piece))
+                self.inbox.put(partial(self._receive, number, piece))
         except BackendError as caught:
             error = caught
         except Exception as caught:
             logger.exception("run %s: reading the output of %s", self.run.name, name)
             error = caught
-        self.inbox.put(partial(self._ended, name, error))
+        self.inbox.put(partial(self._ended, number, name, error))
+
+    def _receive(self, number: int, piece: Piece) -> None:
+        if number == self.stream_number:
+            self.received.append(piece)
 
     def flush(self) -> None:
         """Store what was received. Raises logs.output.StaleWriter where another watcher stores this run's output."""
@@ -168,8 +220,10 @@ class Follow:
         for _ in pieces:
             self.ahead.release()
 
-    def _ended(self, name: str, error: Exception | None) -> None:
+    def _ended(self, number: int, name: str, error: Exception | None) -> None:
         """A stream is at its end, or broke and is opened again later from where the database stands."""
+        if number != self.stream_number:
+            return
         self.flush()
         self.reading = ""
         if error is not None:
@@ -203,64 +257,52 @@ class Follow:
             late = f"{GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s"
             ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.")
         if self.cancelling and not ended.digest:
-            ended = Outcome(reason=self.run.cancel_reason)
-        elif not state.finished and state.exists:
-            self.pool.submit(self._quietly, self.backend.delete)
+            late = "" if state.finished else f" Its end was not confirmed within {LAST_SECONDS} s."
+            ended = Outcome(reason=self.run.cancel_reason + late)
         if ended.digest and self.spec.registry:
-            self.pool.submit(self._confirm, ended, phases(state))
+            self.pool.submit(self._confirm, ended, phases(state), time.monotonic())
         else:
             self._settle(ended, phases(state), disrupted=state.disrupted)
 
-    def _confirm(self, ended: Outcome, times: dict[str, Any]) -> None:
-        """In a thread of its own: does the registry have what the builder says it pushed?"""
+    def _confirm(self, ended: Outcome, times: dict[str, Any], since: float) -> None:
+        """In a thread of its own: does the registry have what the builder says it pushed? `since`: when it was asked first."""
         path = "/".join(part for part in (self.spec.image_repo, self.spec.image_name) if part)
         reason = f"The registry does not have the digest {ended.digest} that the builder reported."
-        for turn in range(CONFIRM_TRIES):
-            try:
-                if registry_of(self.spec, self.backend).confirm(path, ended.digest):
-                    self.inbox.put(partial(self._settle, ended, times))
-                    return
-                break
-            except RegistryUnreachable as error:
-                reason = f"The image's digest could not be confirmed: {error}"
-                if not self._pause(min(0.25 * 2**turn, 10)):
-                    return  # the next watcher asks again
-            except RegistryError as error:
-                reason = f"The image's digest could not be confirmed: {error}"
-                break
-            except Exception:
-                logger.exception("run %s: confirming its digest", self.run.name)
-                reason = "The image's digest could not be confirmed; the watcher's log says more."
-                break
+        try:
+            if registry_of(self.spec, self.backend).confirm(path, ended.digest):
+                self.inbox.put(partial(self._settle, ended, times))
+                return
+        except RegistryUnreachable as error:
+            if self._since(since) < CONFIRM_SECONDS:
+                self.inbox.put(partial(self._confirm_later, partial(self._confirm, ended, times, since)))
+                return
+            reason = f"The image's digest could not be confirmed: {error}"
+        except RegistryError as error:
+            reason = f"The image's digest could not be confirmed: {error}"
+        except Exception:
+            logger.exception("run %s: confirming its digest", self.run.name)
+            reason = "The image's digest could not be confirmed; the watcher's log says more."
         self.inbox.put(partial(self._settle, Outcome(reason=reason), times))
 
-    def _pause(self, seconds: float) -> bool:
-        """Wait so long, unless the watcher lets go of the run; returns whether it is still ours."""
-        until = time.monotonic() + seconds
-        while not self.done and time.monotonic() < until:
-            time.sleep(0.1)
-        return not self.done
+    def _confirm_later(self, confirm: Callable[[], None]) -> None:
+        self.tries += 1
+        self.not_before = time.monotonic() + min(0.2 * 2**self.tries, 10)
+        self.confirm_again = confirm
 
     def _settle(self, ended: Outcome, times: dict[str, Any], disrupted: bool = False) -> None:
         """Move run and event to their end and close the output, together; then tidy up.
 
-        What the cluster ended (eviction, node loss, preemption) is built once more, as a new run of the same event.
+        What the cluster ended (eviction, node loss, preemption) is built once more, as a new run of the same event. Raises
+        StaleWriter where the run is another watcher's by now.
         """
         status = Run.SUCCEEDED if ended.digest else Run.CANCELLED if self.cancelling else Run.FAILED
         with transaction.atomic():
             if disrupted and not self.cancelling and self.run.attempt < ATTEMPTS and self.run.give_way(ended.reason, times):
                 next_attempt(self.run)
             elif not self.run.finish(status, reason=ended.reason, digest=ended.digest, phases=times):
-                self.run.refresh_from_db()  # someone else ended it; the output still gets its end
-            self.recorder.close(self.run.status)
+                self.run.refresh_from_db()
+                if self.run.is_active:
+                    raise StaleWriter(f"run {self.run.name} has another watcher")
+            self.recorder.close(self.run.status)  # also where someone else ended the run
         self.done = True
-        self.pool.submit(self._quietly, self.backend.settled)
-
-    def _quietly(self, call: Callable[[Any], None]) -> None:
-        """Tidying must not fail a run; what stays is found again by the backend's own safety net."""
-        try:
-            call(self.spec)
-        except BackendError as error:
-            logger.warning("run %s: tidying up: %s", self.run.name, error)
-        except Exception:
-            logger.exception("run %s: tidying up", self.run.name)
+        self.pool.submit(tidy, self.run, self.backend)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from runners.models import Run
@@ -53,25 +54,23 @@ def _is_held(run: Run, now: datetime) -> bool:
     return bool(run.claimed_by) and run.claimed_until is not None and run.claimed_until >= now
 
 
-def take(me: str, backend: str) -> list[Run]:
-    """Take every launched run of this backend that nobody holds (any more), and return all that I hold."""
+def take(me: str, backends: Iterable[str]) -> list[Run]:
+    """Take every launched run of these backends that nobody holds (any more), and return all that I hold."""
     now = timezone.now()
     until = now + timedelta(seconds=LEASE_SECONDS)
     mine: list[Run] = []
-    for run in Run.objects.on_backend().filter(backend=backend, launched_at__isnull=False).select_related("event__repository"):
+    launched = Run.objects.on_backend().filter(backend__in=list(backends), launched_at__isnull=False)
+    for run in launched.select_related("event__repository"):
         if run.claimed_by != me:
             dead = _has_died(run.claimed_by)
             if not dead and _is_held(run, now):
                 continue  # without a query for each: with two watchers that is half of all runs, at every poll
             lapsed = Q(claimed_by="") | Q(claimed_until=None) | Q(claimed_until__lt=now)
             free = lapsed | Q(claimed_by=run.claimed_by) if dead else lapsed
-            if (
-                not Run.objects.on_backend()
-                .filter(free, pk=run.pk)
-                .update(claimed_by=me, claimed_until=until, epoch=F("epoch") + 1)
-            ):
+            unclaimed = Run.objects.on_backend().filter(free, pk=run.pk, epoch=run.epoch)
+            if not unclaimed.update(claimed_by=me, claimed_until=until, epoch=run.epoch + 1):
                 continue
-            run.refresh_from_db()
+            run.claimed_by, run.claimed_until, run.epoch = me, until, run.epoch + 1
         mine.append(run)
     return mine
 

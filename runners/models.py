@@ -34,6 +34,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs that take one of the MAX_RUNNING places."""
         return self.filter(managed=True, status__in=(Run.LAUNCHING, Run.RUNNING))
 
+    def to_tidy(self) -> RunQuerySet:
+        """Runs with an outcome of which the backend may still hold something: a Secret, a folder, even a Job that runs."""
+        return self.filter(managed=True, status__in=Run.FINAL, epoch__gt=0, tidied_at=None)
+
 
 def new_uid() -> str:
     """A run's identity outside the database (label of its Job, folder of its local build): 32 hexadecimal digits."""
@@ -83,6 +87,7 @@ class Run(models.Model):
     launched_at = models.DateTimeField(null=True, blank=True)  # the backend has it
     started_at = models.DateTimeField(null=True, blank=True)  # its first container runs
     finished_at = models.DateTimeField(null=True, blank=True)
+    tidied_at = models.DateTimeField(null=True, blank=True)  # with its outcome recorded, the backend was rid of it
     cancelled_by = models.CharField(max_length=150, blank=True, default="", db_default="")  # who asked for its end
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
 
@@ -107,17 +112,25 @@ class Run(models.Model):
         return "/".join(part for part in (self.registory_add, self.image_repo, self.image_name) if part)
 
     # Transitions. Each is one guarded UPDATE in a transaction with its event's and a line of history; it returns whether it
-    # was this caller's to make. A second actor finds the guard false and does no harm.
+    # was this caller's to make. A second actor finds the guard false and does no harm; so does one whose claim went to another
+    # while it was away: the epoch rises with each claim.
+
+    def _held(self, *statuses: str) -> RunQuerySet:
+        """This row, as long as it has one of these statuses and was claimed by nobody since this object was read or claimed it."""
+        return Run.objects.filter(pk=self.pk, managed=True, epoch=self.epoch, status__in=statuses)
+
+    def _read_again(self) -> None:
+        """Refresh all but the epoch, which must stay that of the claim that this object stands for."""
+        self.refresh_from_db(fields=[field.attname for field in self._meta.concrete_fields if field.attname != "epoch"])
 
     def _move(self, to: str, since: tuple[str, ...], event_status: str, msg: str, event: dict[str, Any], **columns: Any) -> bool:
         with transaction.atomic():
-            guard = Run.objects.filter(pk=self.pk, managed=True, status__in=since)
-            if not guard.update(status=to, **columns):
+            if not self._held(*since).update(status=to, **columns):
                 return False
             Event.objects.filter(pk=self.event_id).update(status=event_status, **event)
             assert self.event is not None  # a managed run always has one
             Log.objects.record(msg, repo_name=self.event.repo, event=self.event, run=self)
-        self.refresh_from_db()
+        self._read_again()
         self.event.refresh_from_db()
         return True
 
@@ -125,11 +138,11 @@ class Run(models.Model):
         """waiting → launching, held by `who` until then. Also takes over a launch whose holder's time ran out."""
         now = timezone.now()
         free = models.Q(status=Run.WAITING) | models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=now)
-        claimed = Run.objects.filter(free, pk=self.pk, managed=True).update(
-            status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=models.F("epoch") + 1
-        )
+        mine = Run.objects.filter(free, pk=self.pk, managed=True, epoch=self.epoch)
+        claimed = mine.update(status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=self.epoch + 1)
         if claimed:
-            self.refresh_from_db()
+            self.epoch += 1
+            self._read_again()
         return bool(claimed)
 
     def launched(self) -> bool:
@@ -154,20 +167,20 @@ class Run(models.Model):
         if reason == self.reason:
             return
         with transaction.atomic():
-            if Run.objects.filter(pk=self.pk, managed=True, status__in=(Run.WAITING, Run.LAUNCHING)).update(reason=reason):
+            if self._held(Run.WAITING, Run.LAUNCHING).update(reason=reason):
                 Event.objects.filter(pk=self.event_id).update(reason=reason)
                 if reason and told and self.event is not None:
                     Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
-        self.refresh_from_db()
+        self._read_again()
 
     def postponed(self, reason: str) -> bool:
         """launching → waiting, with the reason; the watcher launches it later."""
         with transaction.atomic():
-            back = Run.objects.filter(pk=self.pk, managed=True, status=Run.LAUNCHING, launched_at=None)
+            back = self._held(Run.LAUNCHING).filter(launched_at=None)
             if not back.update(status=Run.WAITING, claimed_by="", claimed_until=None):
                 return False
             self.wait_for(reason)
-        self.refresh_from_db()
+        self._read_again()
         return True
 
     def running(self, started_at: datetime) -> bool:
@@ -194,6 +207,10 @@ class Run(models.Model):
             Log.objects.record(msg, repo_name=self.event.repo, event=self.event, run=self, actor=who)
         self.refresh_from_db()
         return True
+
+    def tidied(self) -> None:
+        """Note that the backend holds nothing more of this run that would have to go."""
+        Run.objects.filter(pk=self.pk, status__in=Run.FINAL).update(tidied_at=timezone.now())
 
     @property
     def cancel_reason(self) -> str:

@@ -23,6 +23,7 @@ from logs.models import Output
 from logs.output import StaleWriter
 from logs.retention import prune
 from runners import leases
+from runners.backend import BACKENDS, backend_named
 from runners.backends.base import Backend
 from runners.follow import Follow
 from runners.launch import launch
@@ -37,6 +38,7 @@ POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched i
 LOOK_SECONDS = 2.0  # every run is looked at this often even without news
 ARCHIVE_SECONDS = 30.0
 PRUNE_SECONDS = 3600.0
+BACKENDS_SECONDS = 30.0  # how soon runs of a backend that is no longer the configured one are seen
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
 LAUNCHES = 50  # waiting runs looked at together
 BATCH = 256  # pieces of work taken from the inbox before they are stored together
@@ -46,7 +48,7 @@ class Watcher:
     """Everything that one watching process holds."""
 
     def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+        self.backends = {backend.name: backend}
         self.me = leases.my_name()
         self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.follows: dict[str, Follow] = {}
@@ -61,9 +63,8 @@ class Watcher:
 
     def watch_forever(self) -> None:
         """Work until `stop` is called; survives a database or backend that is away for a while."""
-        news = threading.Thread(target=self._news, name="news", daemon=True)
-        news.start()
-        logger.info("watching backend %s as %s", self.backend.name, self.me)
+        for backend in self.backends.values():
+            self._listen(backend)
         while not self.stopping.is_set():
             try:
                 self.watch_once()
@@ -81,10 +82,12 @@ class Watcher:
 
     def watch_once(self, timeout: float = 0.1) -> None:
         """Do what is due, then handle what the inbox holds, waiting for it up to `timeout` seconds."""
+        if self._due("renew", leases.RENEW_SECONDS):  # first: who was stopped for a while has lost its leases
+            self._renew()
+        if self._due("backends", BACKENDS_SECONDS):
+            self._watch_others()
         if self._due("poll", POLL_SECONDS):
             self._poll()
-        if self._due("renew", leases.RENEW_SECONDS):
-            self._renew()
         if self._due("look", LOOK_SECONDS):
             for follow in list(self.follows.values()):
                 self._guarded(follow, follow.look)
@@ -151,10 +154,20 @@ class Watcher:
 
     # Rows
 
+    def _watch_others(self) -> None:
+        """See to runs that were recorded for another backend, before the configuration changed."""
+        others = Run.objects.active().filter(backend__in=BACKENDS).exclude(backend__in=list(self.backends))
+        for name in others.order_by().values_list("backend", flat=True).distinct():
+            try:
+                self.backends[name] = backend_named(name)
+                self._listen(self.backends[name])
+            except Exception:
+                logger.exception("there are runs of backend %s, which can't be watched", name)
+
     def _poll(self) -> None:
         """Take up launched runs that nobody follows, and launch what waits."""
         close_old_connections()
-        for run in leases.take(self.me, self.backend.name):
+        for run in leases.take(self.me, self.backends):
             if run.uid not in self.follows:
                 self._take_up(run)
             if run.cancel_requested_at and (follow := self.follows.get(run.uid or "")):
@@ -166,13 +179,15 @@ class Watcher:
 
     def _waiting(self) -> list[Run]:
         """What to launch next: the oldest first, behind those that were tried less often, so that none keeps the others back."""
-        found = list(Run.objects.launchable().filter(backend=self.backend.name).select_related("event__repository")[:LAUNCHES])
+        found = list(
+            Run.objects.launchable().filter(backend__in=list(self.backends)).select_related("event__repository")[:LAUNCHES]
+        )
         self.put_off = {run.pk: self.put_off[run.pk] for run in found if run.pk in self.put_off}
         return sorted(found, key=lambda run: (self.put_off.get(run.pk, 0), run.pk))
 
     def _take_up(self, run: Run) -> None:
         try:
-            follow = Follow(run, self.backend, self.inbox, self.calls)
+            follow = Follow(run, self.backends[run.backend], self.inbox, self.calls)
         except AWAY:
             raise
         except Exception:
@@ -242,13 +257,17 @@ class Watcher:
 
     # News
 
-    def _news(self) -> None:
+    def _listen(self, backend: Backend) -> None:
+        logger.info("watching backend %s as %s", backend.name, self.me)
+        threading.Thread(target=self._news, args=(backend,), name=f"news-{backend.name}", daemon=True).start()
+
+    def _news(self, backend: Backend) -> None:
         """In a thread of its own: wait for the backend's news."""
         while not self.stopping.is_set():
             try:
-                changed = self.backend.changes(1.0)
+                changed = backend.changes(1.0)
             except Exception:
-                logger.exception("waiting for news of the backend")
+                logger.exception("waiting for news of backend %s", backend.name)
                 self.stopping.wait(1)
                 continue
             if changed is None or changed:
@@ -268,7 +287,8 @@ class Watcher:
             leases.release(self.me)
         except AWAY as error:
             logger.warning("leases stay until they lapse: %s", error)
-        self.backend.close()
+        for backend in self.backends.values():
+            backend.close()
         self.launches.shutdown(wait=False, cancel_futures=True)
         self.calls.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped; running builds go on")

@@ -1,17 +1,25 @@
 """One run while a watcher holds it: when it is given up, and what is masked."""
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from queue import SimpleQueue
 
 import pytest
 from django.utils import timezone
 
+from logs.models import Output
+from logs.output import StaleWriter
 from repos.models import Credential, Repository
-from runners.backends.base import RunState
+from runners import follow
+from runners.backends.base import ContainerState, Piece, RunState
 from runners.follow import Follow
 from runners.models import Run
+from runners.outcome import Outcome
 from runners.record import BuildSettings, Source, record
+from runners.tidy import tidy
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +31,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.told = RunState("", waiting="queued by Kueue in builds", queued=True)
+        self.over = threading.Event()
 
     def containers(self, spec):
         return ("clone", "build")
@@ -30,16 +39,27 @@ class Cluster:
     def state(self, spec) -> RunState:
         return self.told
 
+    def stream(self, spec, container, cursor) -> Iterator[Piece]:
+        """Quiet until the test is over, like that of a lost node."""
+        self.over.wait(20)
+        yield from ()
+
     def delete(self, spec) -> None:
         """Nothing is there."""
 
     settled = delete
 
 
+class Later:
+    """Takes work for other threads and leaves it undone."""
+
+    def submit(self, *_: object) -> None:
+        """Forget it."""
+
+
 @pytest.fixture
-def pool():
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
+def pool() -> Later:
+    return Later()
 
 
 @pytest.fixture
@@ -52,7 +72,7 @@ def run() -> Run:
     return run
 
 
-def looked_at(run: Run, cluster: Cluster, pool: ThreadPoolExecutor) -> Run:
+def looked_at(run: Run, cluster: Cluster, pool: Later) -> Run:
     Follow(run, cluster, SimpleQueue(), pool).look()
     run.refresh_from_db()
     return run
@@ -69,14 +89,62 @@ def test_its_time_begins_when_the_queue_lets_it_go(run, pool):
     assert looked_at(run, cluster, pool).status == Run.LAUNCHING
 
 
-def test_it_is_given_up_when_its_time_is_long_over(run, pool):
+def overdue_cluster() -> Cluster:
     cluster = Cluster()
     cluster.told = RunState("", waiting="no node has room", began=timezone.now() - timedelta(hours=2))
-    found = looked_at(run, cluster, pool)
-    assert (found.status, found.reason) == (
+    return cluster
+
+
+def test_it_is_given_up_when_its_time_is_long_over(run, pool, monkeypatch):
+    monkeypatch.setattr(follow, "OVERDUE_SECONDS", 0)
+    held = Follow(run, overdue_cluster(), SimpleQueue(), pool)
+    held.look()
+    held.look()
+    run.refresh_from_db()
+    assert (run.status, run.reason) == (
         Run.FAILED,
         "It had not ended 120 s after its time limit of 3600 s, so the portal gave it up.",
     )
+
+
+def test_a_cluster_that_was_away_may_say_first_how_it_ended(run, pool):
+    """The first look after an outage may still see what was known before it."""
+    assert looked_at(run, overdue_cluster(), pool).status == Run.LAUNCHING
+
+
+def test_a_stream_that_never_ends_does_not_hold_an_overdue_run(run, pool, monkeypatch):
+    for constant in ("OVERDUE_SECONDS", "LAST_SECONDS"):
+        monkeypatch.setattr(follow, constant, 0.1)
+    cluster = overdue_cluster()
+    started = ContainerState("clone", started_at=timezone.now())
+    cluster.told = replace(cluster.told, containers=(started,))
+    held = Follow(run, cluster, SimpleQueue(), pool)
+    until = time.monotonic() + 10
+    while not held.done and time.monotonic() < until:
+        held.look()
+        time.sleep(0.05)
+    cluster.over.set()
+    assert Run.objects.get(pk=run.pk).status == Run.FAILED
+
+
+def test_a_watcher_whose_run_went_to_another_settles_nothing(run, pool):
+    """Paused for a minute, say: what it knew when it stopped is not the truth any more."""
+    held = Follow(run, Cluster(), SimpleQueue(), pool)
+    Run.objects.filter(pk=run.pk).update(epoch=run.epoch + 1)
+    with pytest.raises(StaleWriter):
+        held._settle(Outcome(reason="It vanished."), {})
+    found = Run.objects.get(pk=run.pk)
+    assert (found.status, found.reason, Output.objects.get(run=run).closed_at) == (Run.LAUNCHING, "", None)
+
+
+def test_what_the_backend_holds_is_tidied_after_the_outcome_and_noted(run, pool):
+    Run.objects.filter(pk=run.pk).update(epoch=1)
+    run.refresh_from_db()
+    held = Follow(run, Cluster(), SimpleQueue(), pool)
+    held._settle(Outcome(reason="It vanished."), {})
+    assert Run.objects.to_tidy().get() == run
+    tidy(run, Cluster())
+    assert not Run.objects.to_tidy().exists()
 
 
 def test_the_login_of_the_registry_is_masked_though_that_of_git_cannot_be_read(run, pool, settings):

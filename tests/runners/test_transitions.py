@@ -138,3 +138,24 @@ def test_a_reason_longer_than_its_column_is_cut(run):
 
 def test_the_repr_of_rows_is_short(run):
     assert str(run) == run.name
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda run: run.running(timezone.now()),
+        lambda run: run.finish(Run.FAILED, reason="It vanished."),
+        lambda run: run.finish(Run.SUCCEEDED, digest=DIGEST),
+        lambda run: run.give_way("the node was lost"),
+        lambda run: run.postponed("the cluster does not answer"),
+        lambda run: run.wait_for("no node has room"),
+    ],
+)
+def test_who_lost_the_claim_to_another_changes_nothing(run, late):
+    run.claim_launch("first", timezone.now() - datetime.timedelta(seconds=1))
+    assert Run.objects.get(pk=run.pk).claim_launch("second", soon())
+    before = list(Run.objects.values()), list(Event.objects.values()), Log.objects.count()
+    late(run)
+    assert (list(Run.objects.values()), list(Event.objects.values()), Log.objects.count()) == before
+    late(run)  # nor with what it learnt from the first refusal
+    assert (list(Run.objects.values()), list(Event.objects.values()), Log.objects.count()) == before

@@ -1,16 +1,19 @@
 """The watcher outlives a database that is away, and one thing that goes wrong holds up nothing else."""
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import InterfaceError, OperationalError
+from django.utils import timezone
 
 from logs.models import Output, OutputChunk
 from logs.output import Recorder
 from runners import leases
 from runners import watcher as watching
 from runners.backends.local import LocalBackend
+from runners.models import Run
 from runners.watcher import Watcher
 from tests.support import rows
 
@@ -26,7 +29,7 @@ def watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
 def test_it_goes_on_when_the_database_was_away(watcher: Watcher, monkeypatch: pytest.MonkeyPatch, error: Exception):
     asked = []
 
-    def take(me: str, backend: str) -> list[object]:
+    def take(me: str, backends: object) -> list[object]:
         asked.append(me)
         if len(asked) == 1:
             raise error
@@ -57,10 +60,10 @@ def test_an_output_that_cannot_be_archived_holds_up_no_other(watcher: Watcher, s
 def test_a_lease_that_another_watcher_holds_is_left_alone_without_asking(django_assert_num_queries):
     for number in range(3):
         rows.run(rows.event(image_tag=f"t{number}", status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
-    mine = leases.take("host-a/1:1:1:x", "local")
+    mine = leases.take("host-a/1:1:1:x", ["local"])
     assert len(mine) == 3
     with django_assert_num_queries(1):
-        assert leases.take("host-b/1:2:2:y", "local") == []
+        assert leases.take("host-b/1:2:2:y", ["local"]) == []
 
 
 @pytest.mark.django_db
@@ -68,8 +71,8 @@ def test_a_holder_of_this_place_that_died_loses_its_lease_at_once():
     rows.run(rows.event(status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
     place, _, rest = leases.my_name().partition(":")
     dead = f"{place}:{rest.split(':')[0]}:1:dead"  # this process's number, started at another time
-    assert len(leases.take(dead, "local")) == 1
-    assert len(leases.take(leases.my_name(), "local")) == 1
+    assert len(leases.take(dead, ["local"])) == 1
+    assert len(leases.take(leases.my_name(), ["local"])) == 1
 
 
 @pytest.mark.django_db
@@ -77,5 +80,29 @@ def test_a_holder_in_another_pid_namespace_of_this_host_may_live():
     rows.run(rows.event(status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
     place, _, rest = leases.my_name().partition(":")
     elsewhere = f"{place.partition('/')[0]}/1:{rest.split(':')[0]}:1:alive"
-    assert len(leases.take(elsewhere, "local")) == 1
-    assert leases.take(leases.my_name(), "local") == []
+    assert len(leases.take(elsewhere, ["local"])) == 1
+    assert leases.take(leases.my_name(), ["local"]) == []
+
+
+@pytest.mark.django_db
+def test_runs_of_a_backend_that_is_configured_no_more_are_followed_to_their_end(watcher: Watcher):
+    watcher.backends = {}  # as if another were configured now
+    run = rows.run(rows.event(status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z", uid="a" * 32)
+    try:
+        watcher._watch_others()
+        assert list(watcher.backends) == ["local"]
+        watcher._poll()
+        assert [follow.run for follow in watcher.follows.values()] == [run]
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.django_db
+def test_a_watcher_that_was_paused_lets_go_of_what_another_took(watcher: Watcher):
+    row = rows.run(rows.event(status="2"), backend="local", status="running", launched_at=timezone.now(), uid="a" * 32)
+    watcher._poll()
+    assert watcher.follows
+    Run.objects.filter(pk=row.pk).update(claimed_by="another", epoch=5, claimed_until=timezone.now() + timedelta(minutes=1))
+    watcher.due.pop("renew", None)
+    watcher.watch_once(0.0)
+    assert (watcher.follows, Run.objects.get(pk=row.pk).status) == ({}, Run.RUNNING)

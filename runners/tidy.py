@@ -1,0 +1,32 @@
+"""Remove what a backend still holds of a run that has its outcome."""
+
+from __future__ import annotations
+
+import logging
+
+from runners.backends.base import Backend, BackendError
+from runners.describe import build_spec
+from runners.models import Run
+
+logger = logging.getLogger(__name__)
+
+
+def tidy(run: Run, backend: Backend) -> bool:
+    """End whatever of it still runs and remove its secrets and work; returns whether nothing is left to do. Safe to repeat.
+
+    Comes after the outcome was recorded, never before: a watcher that lost its claim could otherwise end another's build.
+    """
+    try:
+        spec = build_spec(run)
+        if backend.state(spec).finished:
+            backend.settled(spec)
+        else:
+            backend.delete(spec)
+    except BackendError as error:
+        logger.warning("run %s: tidying up: %s", run.name, error)
+        return False
+    except Exception:
+        logger.exception("run %s: tidying up", run.name)
+        return False
+    run.tidied()
+    return True
