@@ -32,6 +32,7 @@ class BuildSpec:
     timeout_seconds: int = 3600
     cache: bool = False
     submodules: bool = False
+    installation: str = ""  # the portal whose build it is: several may share a namespace
 
     @property
     def image(self) -> str:

@@ -13,21 +13,23 @@ from repos.logins import same_place
 from runners.backend import bundle
 from runners.backends.base import Backend, BackendError
 from runners.build import BuildSecrets, BuildSpec
-from runners.models import Run
+from runners.models import Installation, Run
 from runners.registry import Registry
 
 
 def build_spec(run: Run) -> BuildSpec:
-    """Describe the run's build; it follows from the row and the configuration alone."""
+    """Describe the run's build; it follows from the row and the configuration alone.
+
+    What is left of a run whose event was deleted is described too, so that it can be removed.
+    """
     config = settings.PORTAL
-    assert run.event is not None
     assert run.uid is not None
     return BuildSpec(
         run_id=run.pk,
         run_uid=run.uid,
-        event_id=run.event.pk,
+        event_id=run.event_id or 0,
         name=run.name,
-        repo_name=run.event.repo,
+        repo_name=run.event.repo if run.event else "",
         repo_url=run.repo_path,
         ref=run.ref,
         commit=run.commit,
@@ -44,6 +46,7 @@ def build_spec(run: Run) -> BuildSpec:
         build_type=run.type,
         timeout_seconds=config.build.timeout_seconds,
         cache=config.build.cache,
+        installation=Installation.identity(),
     )
 
 

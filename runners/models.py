@@ -30,6 +30,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         lapsed = models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=timezone.now())
         return self.filter(models.Q(status=Run.WAITING) | lapsed, managed=True).order_by("id")
 
+    def without_event(self) -> RunQuerySet:
+        """Active runs whose event another tool has deleted from the database."""
+        return self.active().exclude(models.Exists(Event.objects.filter(pk=models.OuterRef("event_id"))))
+
     def on_backend(self) -> RunQuerySet:
         """Runs that take one of the MAX_RUNNING places."""
         return self.filter(managed=True, status__in=(Run.LAUNCHING, Run.RUNNING))
@@ -208,6 +212,16 @@ class Run(models.Model):
         self.refresh_from_db()
         return True
 
+    def end_without_event(self) -> bool:
+        """Any active state → failed, where another tool deleted the event: there is nothing left to build it for."""
+        reason, now = "Its event was deleted from the database, so the portal ended it.", timezone.now()
+        with transaction.atomic():
+            active = Run.objects.filter(pk=self.pk, managed=True, status__in=Run.ACTIVE)
+            if not active.update(status=Run.FAILED, reason=reason, finished_at=now):
+                return False
+            Log.objects.record(f"run {self.name} failed: {reason}", run=self)
+        return True
+
     def tidied(self) -> None:
         """Note that the backend holds nothing more of this run that would have to go."""
         Run.objects.filter(pk=self.pk, status__in=Run.FINAL).update(tidied_at=timezone.now())
@@ -241,6 +255,24 @@ class Run(models.Model):
         return self._move(
             status, since, Run.EVENT_STATUS[status], msg, event, digest=digest, reason=reason, finished_at=now, phases=phases
         )
+
+
+class Installation(models.Model):
+    """One row: what tells this portal's builds from those of another one that shares its namespace."""
+
+    uid = models.CharField(max_length=32)
+
+    class Meta:
+        db_table = "installation"
+
+    def __str__(self) -> str:
+        return self.uid
+
+    @classmethod
+    def identity(cls) -> str:
+        """32 hexadecimal digits, made when they are first asked for, and never changed."""
+        known = cls.objects.filter(pk=1).values_list("uid", flat=True).first()
+        return known or cls.objects.get_or_create(pk=1, defaults={"uid": new_uid()})[0].uid
 
 
 class LaunchGate(models.Model):

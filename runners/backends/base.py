@@ -71,6 +71,21 @@ class Piece:
     missing: int | None = None  # set: bytes are known to be missing before `data` (0: how many is not known)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a backend holds of one run: its Job, or the folder of its local build."""
+
+    run_uid: str
+    name: str  # the run's; "" where it does not say
+    installation: str = ""  # the portal that made it (runners.models.Installation); "" where it does not say
+    repo_name: str = ""
+    created_at: datetime | None = None  # UTC
+    finished: bool = False  # nothing of it runs any more and nothing will
+    finished_at: datetime | None = None  # UTC, where it is known
+    going: bool = False  # it is being deleted already
+    identity: str = ""  # tells it from another one of the same name, in the backend's own words
+
+
 class Backend(Protocol):
     """Where runs execute. All methods may be called from several threads and are safe to repeat."""
 
@@ -106,6 +121,15 @@ class Backend(Protocol):
 
     def settled(self, spec: BuildSpec) -> None:
         """The run's outcome and output are recorded: remove its secrets and whatever of it nobody needs. Safe to repeat."""
+
+    def inventory(self) -> list[Held]:
+        """Everything of builds that is there now, asked for and not remembered; of other portals too where they share the place.
+
+        Raises Unreachable or Refused.
+        """
+
+    def remove(self, held: Held) -> bool:
+        """End and remove this very one; returns whether it was there to remove. Raises Unreachable or Refused."""
 
     def certificate(self, ca_secret: str) -> str:
         """The PEM certificates that `ca_secret` names, for the portal's own connections; "" where it may not read them.

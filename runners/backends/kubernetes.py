@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runners.backends import manifest
-from runners.backends.base import Piece, Refused, RunState, Unreachable
+from runners.backends.base import Held, Piece, Refused, RunState, Unreachable
 from runners.backends.kubernetes_api import MERGE_PATCH, Api, ApiError, as_backend_error
 from runners.backends.kubernetes_informer import Informer, Known, trim_job, trim_pod
 from runners.backends.kubernetes_log import Place, follow
@@ -24,6 +24,7 @@ from runners.backends.reasons import Seen, container_states, ended, run_state, s
 from runners.build import BuildSecrets, BuildSpec, JobSettings
 
 _SYNC_SECONDS = 10
+_PAGE = "250"  # Jobs in one answer: each carries its scripts, some 15 KB
 _EVENTS_SECONDS = 10  # how long what Events say of a stuck run is good for
 
 
@@ -137,6 +138,35 @@ class KubernetesBackend:
         except ApiError as error:
             if error.status != 404:
                 raise as_backend_error(error, "Deleting the build's Secret") from None
+
+    # What is there
+
+    def inventory(self) -> list[Held]:
+        """See Backend: all Jobs with the portal's label, page by page."""
+        found: list[Held] = []
+        query = {"labelSelector": manifest.SELECTOR, "limit": _PAGE}
+        while True:
+            try:
+                answer, _ = self.api.request("GET", self._jobs, query=query)
+            except ApiError as error:
+                if error.status == 410:
+                    raise Unreachable("The cluster's list of Jobs changed too much while it was read.") from None
+                raise as_backend_error(error, "Listing the Jobs") from None
+            found += [held for job in answer["items"] if (held := _held(job)).run_uid]
+            query["continue"] = answer["metadata"].get("continue", "")
+            if not query["continue"]:
+                return found
+
+    def remove(self, held: Held) -> bool:
+        """See Backend. Secret and pod go with the Job, as in `delete`."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": held.identity}}
+        try:
+            self.api.request("DELETE", f"{self._jobs}/{held.name}", body)
+        except ApiError as error:
+            if error.status in (404, 409):  # 409: another Job has the name by now
+                return False
+            raise as_backend_error(error, "Deleting the Job") from None
+        return True
 
     # Following
 
@@ -254,6 +284,28 @@ class KubernetesBackend:
 def _is_ours(job: dict[str, Any], spec: BuildSpec) -> bool:
     labels = job["metadata"].get("labels", {})
     return bool(labels.get(manifest.RUN_UID) == spec.run_uid)
+
+
+def _held(job: dict[str, Any]) -> Held:
+    meta = job["metadata"]
+    labels = meta.get("labels", {})
+    conditions = job.get("status", {}).get("conditions", [])
+    end = next((each for each in conditions if each["type"] in ("Complete", "Failed") and each["status"] == "True"), None)
+    return Held(
+        run_uid=labels.get(manifest.RUN_UID, ""),
+        name=meta["name"],
+        installation=labels.get(manifest.INSTALLATION, ""),
+        repo_name=meta.get("annotations", {}).get(manifest.REPOSITORY, ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        finished=end is not None,
+        finished_at=_time(end.get("lastTransitionTime")) if end else None,
+        going="deletionTimestamp" in meta,
+        identity=meta["uid"],
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _place(known: Known, container: str) -> Place | None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from runners.backends import local_reasons
-from runners.backends.base import Piece, Refused, RunState, StreamBroken, Unreachable
+from runners.backends.base import Held, Piece, Refused, RunState, StreamBroken, Unreachable
 from runners.backends.local_build import read_json, remove_tree, write_json
-from runners.backends.local_folder import end_supervisor, end_what_remains, patiently_held, read_on, start, step_state
+from runners.backends.local_folder import end_supervisor, end_what_remains, held_in, patiently_held, read_on, start, step_state
 from runners.backends.local_process import is_held
 from runners.backends.local_steps import Plan, build_command, digest_of_layout, layout_of, push_command
 from runners.build import BuildSecrets, BuildSpec
@@ -28,6 +28,7 @@ from runners.build import BuildSecrets, BuildSpec
 #: A build is not started with less room than this on the disk of `work`.
 LEAST_DISK_BYTES = 512 << 20
 _POLL_SECONDS = 0.02
+_RUN_UID = re.compile(r"[0-9a-f]{1,64}")
 #: How often a supervisor's lock is asked for, in case it died without a word.
 _ALIVE_SECONDS = 0.5
 
@@ -107,6 +108,7 @@ class LocalBackend:
             submodules=spec.submodules,
             pins=pins,
             environment=spec.columns(),
+            labels={"installation": spec.installation, "repository": spec.repo_name, "run": spec.name},
         )
 
     def check(self, spec: BuildSpec, secrets: BuildSecrets) -> list[str]:
@@ -247,11 +249,32 @@ class LocalBackend:
     def _is_lost(self, folder: Path) -> bool:
         return (folder / "supervisor.json").exists() and not self._lives(folder.name)
 
+    # What is there
+
+    def inventory(self) -> list[Held]:
+        """See Backend: the folders of builds under `work`."""
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.work) if entry.is_dir() and _RUN_UID.fullmatch(entry.name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Unreachable(f"the folder of builds can't be read: {error}") from None
+        return [held for name in names if (held := held_in(self.work / name))]
+
+    def remove(self, held: Held) -> bool:
+        """See Backend."""
+        folder = self.work / held.run_uid
+        there = folder.exists()
+        self._remove(folder)
+        return there
+
     # Ending
 
     def delete(self, spec: BuildSpec) -> None:
         """End the run, gently at first, and remove its folder. An image that it left on disk stays."""
-        folder = self._folder(spec)
+        self._remove(self._folder(spec))
+
+    def _remove(self, folder: Path) -> None:
         if not folder.exists():
             return
         for how, seconds in ((signal.SIGTERM, 12.0), (signal.SIGKILL, 5.0)):
@@ -287,6 +310,6 @@ class LocalBackend:
         self._closed.set()
 
     def _folder(self, spec: BuildSpec) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{1,64}", spec.run_uid):
+        if not _RUN_UID.fullmatch(spec.run_uid):
             raise Refused(f"{spec.run_uid!r} is not the identity of a run")
         return self.work / spec.run_uid

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runners.backends.base import ContainerState, Unreachable
+from runners.backends.base import ContainerState, Held, Unreachable
 from runners.backends.local_build import read_json
 from runners.backends.local_process import boot_id, hold, is_held, sweep
 from runners.backends.local_steps import PASSED_ON
@@ -72,6 +72,25 @@ def step_state(folder: Path, name: str, lost: bool = False) -> ContainerState:
         finished = datetime.fromtimestamp((log if log.exists() else folder).stat().st_mtime, UTC)
         reason = "Lost"
     return ContainerState(name, _time(told.get("started_at")), finished, code, reason, told.get("report", {}))
+
+
+def held_in(folder: Path) -> Held | None:
+    """What the folder says of the build it is for; None where it vanished meanwhile."""
+    alive = is_held(folder / "lock")  # before the result, as for the state
+    try:
+        created = datetime.fromtimestamp((folder / "lock").stat().st_mtime, UTC)
+        labels, result = read_json(folder / "plan.json").get("labels", {}), read_json(folder / "result.json")
+    except (OSError, ValueError):
+        return None if not folder.exists() else Held(folder.name, "", finished=not alive)
+    return Held(
+        run_uid=folder.name,
+        name=labels.get("run", ""),
+        installation=labels.get("installation", ""),
+        repo_name=labels.get("repository", ""),
+        created_at=created,
+        finished=bool(result) or not alive,
+        finished_at=_time(result.get("finished_at")),
+    )
 
 
 def read_on(path: Path, offset: int) -> Iterator[tuple[bytes, datetime]]:

@@ -66,6 +66,7 @@ class Plan:
     submodules: bool = False
     pins: list[str] = field(default_factory=list)  # git's http.curloptResolve: host:port:address
     environment: dict[str, str] = field(default_factory=dict)  # the run's columns, for the build
+    labels: dict[str, str] = field(default_factory=dict)  # whose build it is: installation, repository, run
 
 
 class StepFailed(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from runners.build import BuildSecrets, BuildSpec, JobSettings
 
 MANAGED_BY = "ci-portal"
 RUN_UID = "ci-portal/run-uid"
+INSTALLATION = "ci-portal/installation"
+REPOSITORY = "ci-portal/repository"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -44,6 +47,7 @@ def labels(spec: BuildSpec) -> dict[str, str]:
         "ci-portal/event-id": str(spec.event_id),
         "ci-portal/run-id": str(spec.run_id),
         RUN_UID: spec.run_uid,
+        **({INSTALLATION: spec.installation} if spec.installation else {}),
     }
 
 
@@ -57,7 +61,7 @@ def build_job(spec: BuildSpec, settings: JobSettings) -> Manifest:
             "name": spec.name,
             "namespace": settings.namespace,
             "labels": labels(spec) | queue,
-            "annotations": {"ci-portal/repository": spec.repo_name, "ci-portal/image": spec.image_reference},
+            "annotations": {REPOSITORY: spec.repo_name, "ci-portal/image": spec.image_reference},
         },
         "spec": {
             "suspend": True,
@@ -105,7 +109,11 @@ def build_secret(spec: BuildSpec, secrets: BuildSecrets, owner: Manifest) -> Man
 
 
 def export(spec: BuildSpec, settings: JobSettings) -> list[Manifest]:
-    """Job and Secret for people: the Job starts when applied, the Secret's values are placeholders to fill in."""
+    """Job and Secret for people: the Job starts when applied, the Secret's values are placeholders to fill in.
+
+    Neither says that it is this portal's: what a person applied by hand is not the portal's to remove.
+    """
+    spec = replace(spec, installation="")
     job = build_job(spec, settings)
     del job["spec"]["suspend"]
     https = spec.repo_url.startswith("https://")

@@ -31,6 +31,7 @@ SPEC = BuildSpec(
     image_name="prometh-exporter",
     image_tag="buildv202111251517",
     registry_user="pusher",
+    installation="fedcba9876543210fedcba9876543210",
 )
 SETTINGS = JobSettings("ci-portal-builds", "builder.example.org/buildkit:1", "builder.example.org/git:1")
 SECRETS = BuildSecrets("reader", "t0ken", "", "", "pusher", "s3cret")
@@ -86,9 +87,13 @@ def test_the_secret_is_the_one_of_the_golden_file():
 def test_what_people_get_has_placeholders_and_starts_when_applied():
     secret, job = manifest.export(SPEC, SETTINGS)
     compare("secret_placeholders", secret)
-    expected = manifest.build_job(SPEC, SETTINGS)
+    expected = manifest.build_job(replace(SPEC, installation=""), SETTINGS)
     del expected["spec"]["suspend"]
     assert job == expected
+
+
+def test_what_people_apply_by_hand_does_not_say_that_it_is_the_portals_to_remove():
+    assert "ci-portal/installation" not in json.dumps(manifest.export(SPEC, SETTINGS))
 
 
 def _spec(spec, settings):
