@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db import IntegrityError
+from django.utils import timezone
 
 from ci_portal.api.problems import Problem, field_error, invalid
 from ci_portal.api.retry import in_transaction
@@ -102,11 +103,12 @@ def remote_of(wanted: Wanted) -> git.Remote:
 
 def ask_remote(wanted: Wanted) -> Source:
     """Resolve branch or tag with one `ls-remote`. Raises Problem."""
+    asked_at = timezone.now()
     try:
         resolved = git.resolve(remote_of(wanted), wanted.chosen.branch, wanted.chosen.tag)
     except git.GitError as error:
         raise git_problem(error) from None
-    return Source(resolved.ref, resolved.commit)
+    return Source(resolved.ref, resolved.commit, asked_at)
 
 
 def git_problem(error: git.GitError) -> Problem:

@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
 
 from accounts.pages import page
 from events.models import Event
@@ -55,6 +56,10 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "ci_portal/home.html", context)
 
 
+def _shown(setting: str | bool) -> str:
+    return setting if isinstance(setting, str) else _("yes") if setting else ""
+
+
 @page
 def repository(request: HttpRequest, name: str) -> HttpResponse:
     """One repository: its settings, its last events, its history."""
@@ -62,7 +67,7 @@ def repository(request: HttpRequest, name: str) -> HttpResponse:
     context = {
         "section": "repositories",
         "repository": found,
-        "settings": [(field.label, getattr(found, field.name)) for field in RepositoryForm() if hasattr(found, field.name)],
+        "settings": [(field.label, _shown(getattr(found, field.name))) for field in RepositoryForm() if hasattr(found, field.name)],
         "events": Event.objects.filter(repo=found.repo_name).order_by("-id")[:RECENT],
         "history": Log.objects.filter(repository_id=found.repo_name).order_by("-id")[:RECENT],
     }

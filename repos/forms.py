@@ -79,6 +79,11 @@ class RepositoryForm(forms.Form):
     type = _text(_("Type"), 20, placeholder="dockerfile", help_text=_("The kind of build."))
     name = _text(_("Display name"), 50, placeholder=_("none"))
     user = _text(_("Created by"), 50, placeholder=_("whoever adds it"))
+    supersede = forms.BooleanField(
+        label=_("Newest only"),
+        required=False,
+        help_text=_("A newer check of a branch cancels builds of it that still wait."),
+    )
     desc = _text(_("Description"), 200, placeholder=_("none"), spellcheck="true", autocapitalize="sentences")
 
     def prominent(self) -> list[forms.BoundField]:
@@ -89,7 +94,7 @@ class RepositoryForm(forms.Form):
         """All other fields, under their headings."""
         return [
             (_("Access"), [self[name] for name in ("git_user", "git_token", "deploy_key", "ca_secret")]),
-            (_("What to build"), [self[name] for name in ("branch", "tag", "build_path", "dockerfile")]),
+            (_("What to build"), [self[name] for name in ("branch", "tag", "build_path", "dockerfile", "supersede")]),
             (_("What comes out"), [self[name] for name in ("image", "job", "type")]),
             (_("About it"), [self[name] for name in ("name", "user", "desc")]),
         ]

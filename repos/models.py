@@ -35,6 +35,9 @@ class Repository(models.Model):
     ca_secret = TextColumn(max_length=150)
     name = TextColumn(max_length=50)
 
+    # New columns; each has a database default, so that other tools' INSERTs into this table go on working.
+    supersede = models.BooleanField(default=False, db_default=False)  # a newer check of a branch ends what of it still waits
+
     objects = RepositoryQuerySet.as_manager()
 
     class Meta:

@@ -35,6 +35,8 @@ WIRE = {
     "user": "user",
     "ca_secret": "ca_secret",
 }
+#: The portal's own columns.
+PORTAL = {"supersede": "supersede"}
 SECRETS = {"git_user": "username", "git_token": "password", "deploy_key": "ssh_key"}
 
 
@@ -103,8 +105,11 @@ class RepositorySerializer(WireSerializer):
 
     class Meta:
         model = Repository
-        fields = [*WIRE, "Time_utc", "has_credentials", "last_event", *SECRETS]
-        extra_kwargs = sources({name: attribute for name, attribute in WIRE.items() if name != "Time"})
+        fields = [*WIRE, "Time_utc", "has_credentials", "last_event", *PORTAL, *SECRETS]
+        extra_kwargs = {
+            **sources({name: attribute for name, attribute in WIRE.items() if name != "Time"}),
+            "supersede": {"help_text": "Whether a newer check of a branch cancels builds of it that still wait."},
+        }
 
     def to_representation(self, instance: Repository) -> dict[str, Any]:
         """The row; one that did not come from `described` is asked for anew."""

@@ -11,9 +11,9 @@ from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Named, Resource, Row
 from logs.models import Log
 from repos.models import Repository
-from repos.serializers import WIRE, RepositorySerializer, described
+from repos.serializers import PORTAL, WIRE, RepositorySerializer, described
 
-TEXTS = {name: attribute for name, attribute in WIRE.items() if name != "Time"}
+COMPARED = {name: attribute for name, attribute in {**WIRE, **PORTAL}.items() if name != "Time"}
 
 
 class Repositories(Resource):
@@ -24,8 +24,8 @@ class Repositories(Resource):
     identifiers = ("id", "repo_name")
     queryset = Repository.objects.all()
     serializer_class = RepositorySerializer
-    filterset_class = filterset(TEXTS, numbers=["id"], times={"Time": "time"})
-    ordering_wire = {**WIRE, "Time_utc": "time"}
+    filterset_class = filterset(COMPARED, numbers=["id"], flags=["supersede"], times={"Time": "time"})
+    ordering_wire = {**WIRE, **PORTAL, "Time_utc": "time"}
     search_fields = ["repo_name", "repo", "branch", "tag", "image", "name", "user", "desc"]
 
     def get_queryset(self) -> QuerySet[Any]:

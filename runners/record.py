@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -38,6 +39,7 @@ class Source:
 
     ref: str
     commit: str
+    asked_at: datetime = field(default_factory=timezone.now)  # not after the remote told it
 
 
 def digest_of(*parts: str) -> str:
@@ -178,4 +180,20 @@ def record(
     event.job = run.name
     msg = f"event {event.name} created: {source.ref} at commit {source.commit} as {event.image}:{event.image_tag}"
     Log.objects.record(msg, repo_name=event.repo, event=event, run=run, actor=actor)
+    if repository.supersede:
+        _supersede(event, source)
     return event, run, True
+
+
+def _supersede(newer: Event, source: Source) -> None:
+    """Cancel runs that still wait to build an older state of the same branch into the same image.
+
+    An event that was recorded while the remote was being asked may know a newer commit than this one does: it is left alone. So
+    is a run that leaves its waiting state at this moment. Rows are locked in the order of all transitions: runs by id, each
+    before its event.
+    """
+    if not source.ref.startswith("refs/heads/"):
+        return
+    older = Event.objects.filter(repository=newer.repository, ref=newer.ref, image=newer.image, ctime__lt=source.asked_at)
+    for run in Run.objects.waiting().filter(event__in=older, cancel_requested_at=None).select_related("event"):
+        run.finish(Run.CANCELLED, reason=f"Superseded by event {newer.name}.", since=(Run.WAITING,))

@@ -15,7 +15,11 @@ const CHECKED = ["repo", "git_user", "git_token", "branch", "tag", "dockerfile",
 
 function values(names) {
   const filled = {};
-  for (const name of names) if (form.elements[name]?.value.trim()) filled[name] = form.elements[name].value.trim();
+  for (const name of names) {
+    const input = form.elements[name];
+    if (input?.type === "checkbox") filled[name] = input.checked;
+    else if (input?.value.trim()) filled[name] = input.value.trim();
+  }
   return filled;
 }
 

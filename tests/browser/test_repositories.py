@@ -17,11 +17,13 @@ def test_a_repository_is_added_and_listed_without_a_reload(page: Page):
     page.get_by_label("Git URL").fill("https://git.example.com/team/exporter.git")
     page.get_by_text("Login, branch, image and more").click()
     page.get_by_label("Branch").fill("release")
+    page.get_by_label("Newest only").check()
     page.get_by_role("button", name="Add repository").click()
     expect(page.locator("#repositories tr", has_text="exporter")).to_contain_text("Not built yet")
     expect(page.locator("#notice")).to_have_text("exporter was added.")
     assert page.evaluate("window.mark") == "still here"
-    assert Repository.objects.get(repo_name="exporter").branch == "release"
+    added = Repository.objects.get(repo_name="exporter")
+    assert (added.branch, added.supersede) == ("release", True)
 
 
 def test_an_error_stands_beside_its_field_and_leaves_what_was_typed(page: Page):

@@ -30,7 +30,7 @@ def test_the_token_is_typed_unseen():
 def test_no_field_takes_more_than_its_column_holds():
     fields = RepositoryForm().fields
     for column in Repository._meta.concrete_fields:
-        if column.name in fields and column.name != "repo":  # a pasted URL may carry a login on top
+        if column.max_length and column.name in fields and column.name != "repo":  # a pasted URL may carry a login on top
             assert fields[column.name].max_length == column.max_length, column.name
 
 
@@ -126,6 +126,13 @@ def test_a_repository_has_a_page_with_settings_events_and_history(client: Client
     assert f'href="/builds/{recorded.pk}/"' in page
     assert "branch changed to release" in page
     assert client.get(f"/repos/{exporter.pk}/").content.decode().count("branch changed to release") == 1
+
+
+def test_its_page_says_that_newer_checks_supersede_older_ones(client: Client):
+    rows.repository("exporter", supersede=True)
+    rows.repository("importer")
+    assert "<dt>Newest only</dt><dd>yes</dd>" in client.get("/repos/exporter/").content.decode()
+    assert "Newest only" not in client.get("/repos/importer/").content.decode()
 
 
 def test_a_repository_whose_name_holds_a_slash_has_a_page_too(client: Client):
