@@ -153,13 +153,15 @@ class Recorder:
             if batch.rows or before != (reading.stream.cursor, reading.stream.ahead):
                 self._commit(batch, reading.stream)
 
-    def end(self, container: str, expected_bytes: int | None, expected_cksum: int | None) -> None:
+    def end(self, container: str, expected_bytes: int | None, expected_cksum: int | None, cut: int = 0) -> None:
         """Record that the container has terminated and was read to its end, and what it says it printed (None: nothing said).
 
-        To be called for each container that ran, whether bytes of it were read or not. Ending twice is harmless.
+        `cut`: bytes that it printed beyond those, which its backend counted and did not keep. To be called for each container that
+        ran, whether bytes of it were read or not. Ending twice is harmless.
         """
         if not self.ended(container):
             with self._fence():
+                self._output.dropped += cut
                 self._end(container, expected_bytes, expected_cksum)
 
     def close(self, outcome: str) -> tuple[str, str]:

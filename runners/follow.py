@@ -172,7 +172,7 @@ class Follow:
         if time.monotonic() < self.not_before:
             return
         if ended and self.tries >= (1 if self.cancelling else LAST_TRIES):
-            self.recorder.end(name, container.report.get("bytes"), container.report.get("cksum"))
+            self._end(name, container.report)
             self.tries = 0
             return
         self.reading = name
@@ -231,10 +231,12 @@ class Follow:
             self.not_before = time.monotonic() + min(0.2 * 2**self.tries, 5)
             self.look()
             return
-        report = self._report(name)
-        self.recorder.end(name, report.get("bytes"), report.get("cksum"))
+        self._end(name, self._report(name))
         self.tries = 0
         self.look()
+
+    def _end(self, name: str, report: dict[str, Any]) -> None:
+        self.recorder.end(name, report.get("bytes"), report.get("cksum"), report.get("cut", 0))
 
     def _report(self, name: str) -> dict[str, Any]:
         try:

@@ -35,7 +35,8 @@ class ContainerState:
     finished_at: datetime | None = None  # UTC; set: it has terminated
     exit_code: int | None = None
     reason: str = ""  # as the backend says it: OOMKilled, Error, Completed, ImagePullBackOff, …
-    #: What the container reported when it ended: {"commit"?, "digest"?, "error"?, "bytes", "cksum"}; {} where it could not.
+    #: What the container reported when it ended: {"commit"?, "digest"?, "error"?, "bytes", "cksum", "cut"?}; {} where it could not.
+    #: cut: how many bytes it printed beyond those of `bytes` and `cksum`; the backend did not keep them.
     report: dict[str, Any] = field(default_factory=dict)
 
 

@@ -13,24 +13,32 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from runners.backends import local_reasons
 from runners.backends.base import Held, Piece, Refused, RunState, StreamBroken, Unreachable
 from runners.backends.local_build import read_json, remove_tree, write_json
+from runners.backends.local_disk import free_bytes, in_words
 from runners.backends.local_folder import end_supervisor, end_what_remains, held_in, patiently_held, read_on, start, step_state
-from runners.backends.local_process import is_held
+from runners.backends.local_process import is_held, place
 from runners.backends.local_steps import Plan, build_command, digest_of_layout, layout_of, push_command
 from runners.build import BuildSecrets, BuildSpec
 
-#: A build is not started with less room than this on the disk of `work`.
-LEAST_DISK_BYTES = 512 << 20
 _POLL_SECONDS = 0.02
 _RUN_UID = re.compile(r"[0-9a-f]{1,64}")
 #: How often a supervisor's lock is asked for, in case it died without a word.
 _ALIVE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a build may take of this machine, in bytes; 0 is no limit."""
+
+    disk_bytes: int = 20 << 30  # of disk, for its folder
+    disk_free_bytes: int = 512 << 20  # must be free on the disk of `work` before a build starts and while it runs
+    output_bytes: int = 1 << 30  # kept of what it prints
 
 
 class LocalBackend:
@@ -38,7 +46,7 @@ class LocalBackend:
 
     `certificates` holds <ca_secret>.crt files, `layouts` takes the images that have no registry (default: images beside `work`).
     `trusted_pem` is trusted by every build beside the system's certificates. `pins` gives, for a git URL, the entries of git's
-    http.curloptResolve that keep it on the addresses that were judged; it may raise Refused or Unreachable.
+    http.curloptResolve that keep it on the addresses that were judged; it may raise Refused or Unreachable. `limits`: see there.
     """
 
     name = "local"
@@ -52,11 +60,13 @@ class LocalBackend:
         layouts: Path | None = None,
         trusted_pem: str = "",
         pins: Callable[[str], list[str]] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.work, self.certificates = work.absolute(), certificates
         self.layouts = (layouts or self.work.parent / "images").absolute()
         self._trusted_pem = trusted_pem
         self._pins = pins or (lambda url: [])
+        self._limits = limits or Limits()
         self._closed = threading.Event()
         self._seen: dict[str, tuple[Any, ...]] | None = None
         self._alive: dict[str, tuple[float, bool]] = {}
@@ -69,13 +79,22 @@ class LocalBackend:
 
     def launch(self, spec: BuildSpec, secrets: BuildSecrets) -> None:
         """Start the run's supervisor unless it was started before. Raises Unreachable or Refused."""
-        self.check(spec, secrets)
         folder = self._folder(spec)
-        self.work.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        lock = patiently_held(folder)
-        if lock is None:
-            return
+        if (folder / "supervisor.json").exists():
+            return  # whatever may be missing now: it was there when the build started
+        self.check(spec, secrets)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            lock = patiently_held(folder)
+            if lock is None and not (folder / "supervisor.json").exists():
+                raise Unreachable(f"another process is about to start the build in {folder}")
+            if lock is not None:
+                self._start(folder, lock, spec, secrets)
+        except OSError as error:
+            raise Unreachable(f"the folder of builds can't be written ({error}): the build waits until it can") from None
+
+    def _start(self, folder: Path, lock: int, spec: BuildSpec, secrets: BuildSecrets) -> None:
         try:
             if not (folder / "supervisor.json").exists():
                 self._prepare(folder, spec)
@@ -106,6 +125,7 @@ class LocalBackend:
             layouts=str(self.layouts),
             insecure=spec.insecure_registry,
             submodules=spec.submodules,
+            **asdict(self._limits),
             pins=pins,
             environment=spec.columns(),
             labels={"installation": spec.installation, "repository": spec.repo_name, "run": spec.name},
@@ -122,11 +142,10 @@ class LocalBackend:
             raise Unreachable(
                 "newuidmap is not installed on the machine that builds (package uidmap or shadow-utils): the build waits"
             )
-        place = next(path for path in (self.work, *self.work.parents) if path.exists())
-        if (free := shutil.disk_usage(place).free) < LEAST_DISK_BYTES:
-            raise Unreachable(
-                f"only {free >> 20} MiB are free on the disk that builds need ({place}): the build waits until there is room"
-            )
+        disk = next(path for path in (self.work, *self.work.parents) if path.exists())
+        if (free := free_bytes(disk)) < (least := self._limits.disk_free_bytes):
+            room = f"only {in_words(free)} are free on the disk that builds need ({disk})"
+            raise Unreachable(f"{room}, less than build.disk_free_bytes ({in_words(least)}): the build waits until there is room")
         if any("\n" in value or "\0" in value for value in (secrets.git_username, secrets.git_password)):
             raise Refused("user and token for git can't hold a line break")
         if not spec.registry:
@@ -204,27 +223,23 @@ class LocalBackend:
         """Read the run's folder."""
         folder = self._folder(spec)
         if not (folder / "supervisor.json").exists():
-            return RunState(spec.run_uid, exists=False)
+            return RunState(spec.run_uid, exists=False, problem=local_reasons.GONE)
         alive = is_held(folder / "lock")  # before the result: a supervisor that is gone now has written what it ever will
         result = read_json(folder / "result.json")
         if not result and not alive:
             return self._lost(spec, folder)
         steps = tuple(step_state(folder, name, lost=bool(result)) for name in self.containers(spec))
         problem = local_reasons.of_build(result, steps, spec.timeout_seconds) if result else ""
-        return RunState(
-            spec.run_uid,
-            finished=bool(result),
-            containers=steps,
-            problem=problem,
-            disrupted=result.get("outcome") == "stopped",
-        )
+        disrupted = result.get("outcome") in local_reasons.DISRUPTIONS
+        return RunState(spec.run_uid, finished=bool(result), containers=steps, problem=problem, disrupted=disrupted)
 
     def _lost(self, spec: BuildSpec, folder: Path) -> RunState:
         """The supervisor died: nothing of the build may outlive it, and its secrets go with it."""
         end_what_remains(folder)
         remove_tree(folder / "secrets")
         steps = tuple(step_state(folder, name, lost=True) for name in self.containers(spec))
-        return RunState(spec.run_uid, finished=True, containers=steps, problem=local_reasons.LOST, disrupted=True)
+        problem = local_reasons.lost(read_json(folder / "supervisor.json").get("place", ""), place())
+        return RunState(spec.run_uid, finished=True, containers=steps, problem=problem, disrupted=True)
 
     def stream(self, spec: BuildSpec, container: str, cursor: str) -> Iterator[Piece]:
         """Follow the step's output; the cursor is the offset of the next byte."""
@@ -282,8 +297,12 @@ class LocalBackend:
                 break
         else:
             raise Unreachable(f"the build in {folder} does not end")
-        end_what_remains(folder)
+        if left := end_what_remains(folder):
+            raise Unreachable(f"processes of the build in {folder} do not end: {', '.join(map(str, sorted(left)))}")
+        remove_tree(folder / "supervisor.json")  # first: half removed it is no build any more
         remove_tree(folder)
+        if folder.exists():
+            raise Unreachable(f"the folder {folder} can't be removed: see to its permissions and its disk")
 
     def settled(self, spec: BuildSpec) -> None:
         """All is recorded: the folder has served."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 
 from runners.backends.base import ContainerState, Held, Unreachable
 from runners.backends.local_build import read_json
-from runners.backends.local_process import boot_id, hold, is_held, sweep
+from runners.backends.local_process import hold, is_file, is_held, place, sweep
 from runners.backends.local_steps import PASSED_ON
 from runners.build import BuildSecrets
 
@@ -28,7 +29,9 @@ def patiently_held(folder: Path) -> int | None:
     """Take the folder's lock, unless a supervisor or another launch has it; who only asks for it has it for an instant."""
     for _ in range(50):
         if (lock := hold(folder / "lock")) is not None:
-            return lock
+            if is_file(folder / "lock", lock):
+                return lock
+            os.close(lock)  # the folder is being removed
         if (folder / "supervisor.json").exists():
             return None
         time.sleep(0.02)
@@ -68,10 +71,15 @@ def step_state(folder: Path, name: str, lost: bool = False) -> ContainerState:
     finished, code = _time(told.get("finished_at")), told.get("exit_code")
     reason = "" if code is None else "Completed" if code == 0 else "Error"
     if lost and told and not finished:
-        log = folder / f"{name}.log"
-        finished = datetime.fromtimestamp((log if log.exists() else folder).stat().st_mtime, UTC)
-        reason = "Lost"
+        finished, reason = _last_written(folder, name), "Lost"
     return ContainerState(name, _time(told.get("started_at")), finished, code, reason, told.get("report", {}))
+
+
+def _last_written(folder: Path, name: str) -> datetime:
+    for path in (folder / f"{name}.log", folder):
+        with contextlib.suppress(OSError):
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return datetime.now(UTC)
 
 
 def held_in(folder: Path) -> Held | None:
@@ -106,28 +114,33 @@ def read_on(path: Path, offset: int) -> Iterator[tuple[bytes, datetime]]:
 
 
 def end_supervisor(folder: Path, how: signal.Signals, seconds: float) -> bool:
-    """Signal the supervisor if it lives; returns whether it is gone within so many seconds."""
+    """Have the supervisor end if it lives; returns whether it is gone within so many seconds.
+
+    One in another PID namespace (a container beside this one) can't be signalled: it is asked to stop by a file.
+    """
     until = time.monotonic() + seconds
     told = False
     while is_held(folder / "lock"):
-        pid = read_json(folder / "supervisor.json").get("pid")
-        if pid and not told:
+        supervisor = read_json(folder / "supervisor.json")
+        if supervisor and not told:
             told = True
-            try:
-                os.kill(pid, how)  # it holds the lock, so the number is still its own
-            except ProcessLookupError:
-                continue
+            if supervisor.get("place") == place():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(supervisor["pid"], how)  # it holds the lock, so the number is still its own
+            else:
+                with contextlib.suppress(OSError):
+                    (folder / "stop").touch()
         if time.monotonic() > until:
             return False
         time.sleep(0.02)
     return True
 
 
-def end_what_remains(folder: Path) -> None:
-    """End processes of a build that lost its supervisor."""
+def end_what_remains(folder: Path) -> set[int]:
+    """End processes of a build that lost its supervisor; returns those that don't end."""
     sessions = {}
     for path in folder.glob("*.json"):
-        pid, started, boot = read_json(path).get("process", (0, 0, ""))
-        if pid and boot == boot_id():
+        pid, started, where = read_json(path).get("process", (0, 0, ""))
+        if pid and where == place():
             sessions[pid] = started
-    sweep(folder, sessions)
+    return sweep(folder, sessions)

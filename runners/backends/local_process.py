@@ -7,10 +7,14 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def _prctl(option: int, value: int) -> None:
@@ -20,9 +24,9 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent` dies; called between fork and exec."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process the signal when `parent` dies; called between fork and exec."""
+    _prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:  # it died before the line above took hold
         os._exit(137)
 
@@ -30,6 +34,64 @@ def die_with_parent(parent: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent dies, so that none of them gets away."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def guard(supervisor: int, work: Callable[[], NoReturn]) -> NoReturn:
+    """In a process that the supervisor forked: have `work` done in one below, and end with its exit code and all that it started.
+
+    When the supervisor is killed, this one ends it all at once, whether a watcher is there to see it or not; when this one is
+    killed, the work dies too and what it started becomes the supervisor's.
+    """
+    me = os.getpid()
+
+    def asked(*_signal: object) -> None:
+        if os.getppid() != supervisor:
+            end_children(me)
+            os._exit(137)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, asked)  # meant for the work, which gets it too, unless the supervisor is gone
+    adopt_orphans()
+    die_with_parent(supervisor, signal.SIGTERM)
+    worker = os.fork()
+    if worker == 0:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        die_with_parent(me)
+        work()
+    ended, status = 0, 0
+    while ended != worker:
+        ended, status = os.waitpid(-1, 0)
+    end_children(me)
+    os._exit(exit_code(status))
+
+
+def exit_code(status: int) -> int:
+    """The exit code in what waitpid(2) told, 128 + signal where a signal ended the process."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def end_children(parent: int) -> None:
+    """Kill the children of this process, and what becomes its child by that, until there are none."""
+    while left := children(parent):
+        kill(left, signal.SIGKILL)
+        reap()
+        time.sleep(0.005)
+    reap()
+
+
+def reap() -> dict[int, int]:
+    """Collect children that have ended; returns their exit codes."""
+    codes: dict[int, int] = {}
+    while True:
+        try:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return codes
+        if not ended:
+            return codes
+        codes[ended] = exit_code(status)
 
 
 def hold(path: Path) -> int | None:
@@ -58,6 +120,15 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def is_file(path: Path, descriptor: int) -> bool:
+    """Whether the open file still is the one of this name: it may have been removed, and even made anew."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
+
+
 def _stat(pid: int) -> list[str]:
     """Fields of /proc/<pid>/stat behind the command's name, from the process state on (proc_pid_stat(5), field 3)."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -71,9 +142,13 @@ def started_ticks(pid: int) -> int:
         return 0
 
 
-def boot_id() -> str:
-    """What tells this run of the machine from every other."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+def place() -> str:
+    """Where process numbers mean what they mean here: this machine since it was started, and the PID namespace on it.
+
+    A namespace's own number is given out again once it is gone; the time at which its first process started is not.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')} {started_ticks(1)}"
 
 
 def _all_pids() -> list[int]:
@@ -127,9 +202,18 @@ def kill(pids: set[int], how: signal.Signals) -> None:
             continue
 
 
-def sweep(folder: Path, sessions: dict[int, int], seconds: float = 5) -> None:
-    """Kill what remains of a build until nothing does, for at most that long."""
+def sweep(folder: Path, sessions: dict[int, int], seconds: float = 5) -> set[int]:
+    """Kill what remains of a build until nothing does, for at most that long; returns what remains even then."""
     until = time.monotonic() + seconds
     while (pids := remains(folder, sessions)) and time.monotonic() < until:
         kill(pids, signal.SIGKILL)
         time.sleep(0.02)
+    return pids
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Give each of two paths what the other has, at one stroke (renameat2(2)); False where the system can't."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    return int(libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)) == 0

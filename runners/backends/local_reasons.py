@@ -5,10 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from runners.backends.base import ContainerState
+from runners.backends.local_disk import in_words
 
 LOST = "The build's process on this machine ended without a result (it was killed, or the machine restarted): build it again."
+LOST_HERE = "The build's process on this machine ended without a result, it was killed: build it again."
+RESTARTED = "The machine that ran the build was restarted before the build had ended: build it again."
+CONTAINER_ENDED = "The container in which the build ran was ended before the build had: build it again."
+GONE = "The build's folder on this machine was removed before the build had ended, which ended it: build it again."
 STOPPED = "The build was ended from outside on this machine, before it was done: build it again."
 KILLED = "The build was killed (exit code 137), most likely because the machine ran out of memory."
+
+
+#: How builds end that the machine ended, not the build: they are tried once more.
+DISRUPTIONS = ("stopped", "disk_low", "disk_full")
+
+
+def lost(began_at: str, here: str) -> str:
+    """The sentence for a build whose supervisor is gone; both places as `local_process.place` has them, "" where unknown."""
+    if began_at == here:
+        return LOST_HERE
+    if not began_at:
+        return LOST
+    return CONTAINER_ENDED if began_at.split()[0] == here.split()[0] else RESTARTED
 
 
 def of_build(result: dict[str, Any], steps: tuple[ContainerState, ...], timeout_seconds: int) -> str:
@@ -21,6 +39,8 @@ def of_build(result: dict[str, Any], steps: tuple[ContainerState, ...], timeout_
         return f"The build was ended{where} {late}: make it faster, or raise build.timeout_seconds."
     if outcome == "stopped":
         return STOPPED
+    if outcome in ("disk_limit", "disk_low", "disk_full"):
+        return _of_disk(result)
     if outcome == "broken":
         return f"The build could not go on on this machine ({result.get('detail')}): see to that and build it again."
     if failed is None:
@@ -30,3 +50,14 @@ def of_build(result: dict[str, Any], steps: tuple[ContainerState, ...], timeout_
     return str(
         failed.report.get("why") or f"The step '{failed.name}' ended with exit code {failed.exit_code}; its output says more."
     )
+
+
+def _of_disk(result: dict[str, Any]) -> str:
+    outcome = result["outcome"]
+    if outcome == "disk_limit":
+        limit = in_words(result["most"])
+        return f"The build was ended because it took more than {limit} of disk: make it need less, or raise build.disk_bytes."
+    if outcome == "disk_low":
+        left = f"only {in_words(result['free'])} were left on the disk that builds need, less than build.disk_free_bytes"
+        return f"The build was ended because {left} ({in_words(result['least'])}): make room there, or have fewer builds at once."
+    return "The build was ended because the disk that builds need was full: make room there, or have fewer builds at once."

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runners.backends.local_process import die_with_parent
+from runners.backends.local_process import die_with_parent, exchange
 
 #: Variables of the watcher's environment that the steps need too; they get no other.
 PASSED_ON = (
@@ -64,6 +64,9 @@ class Plan:
     layouts: str  # the folder of OCI layouts, for an image without registry
     insecure: bool = False
     submodules: bool = False
+    disk_bytes: int = 0  # what the folder may take, 0: no limit
+    disk_free_bytes: int = 0  # what must stay free on its disk
+    output_bytes: int = 0  # what is kept of the output, 0: all
     pins: list[str] = field(default_factory=list)  # git's http.curloptResolve: host:port:address
     environment: dict[str, str] = field(default_factory=dict)  # the run's columns, for the build
     labels: dict[str, str] = field(default_factory=dict)  # whose build it is: installation, repository, run
@@ -341,10 +344,14 @@ def _leave_layout(step: Step, env: dict[str, str]) -> str:
         final.exists() and not (final / "oci-layout").exists()
     ):
         raise StepFailed("image_name", f"{final} lies in or over another image's folder: give the image another name")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists():
-        final.rename(old)
-    fresh.rename(final)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists() and not exchange(fresh, final):
+            final.rename(old)
+        if not final.exists():
+            fresh.rename(final)
+    except OSError as error:
+        raise StepFailed("image_name", str(error)) from None
     _say(f"left {step.plan.image}:{step.plan.tag} in {final}")
     _say(digest)
     return digest

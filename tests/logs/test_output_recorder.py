@@ -304,6 +304,14 @@ def test_runs_do_not_disturb_each_other():
 # Limit
 
 
+def test_bytes_that_the_backend_did_not_keep_are_told_as_cut():
+    one, raw = recorder(), b"0123456789"
+    one.append("clone", raw, "10")
+    one.end("clone", *report(raw), cut=7)
+    one.end("clone", *report(raw), cut=7)
+    assert one.close("succeeded") == (Output.GAP, "cut at byte 10: 7 more bytes were printed and not stored")
+
+
 def test_bytes_beyond_the_limit_are_counted_and_not_stored():
     one, raw = recorder(limit=10), b"0123456789abcdef\n"
     one.append("clone", raw, "a")
