@@ -158,16 +158,33 @@ class Auth(Section):
     mode: Literal["required", "open"] = "required"
 
 
+#: At most a hundred years, and a count that every database can take for a LIMIT. 0: no limit, it is kept for ever.
+Days = Annotated[int, Field(ge=0, le=36500)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
 class Output(Section):
     """Where finished output is kept, and for how long (0: for ever)."""
 
-    retention_days: Annotated[int, Field(ge=0)] = 0
+    retention_days: Days = 0
     #: How many outputs of each repository are kept, the newest (0: all).
-    retention_count: Annotated[int, Field(ge=0)] = 0
+    retention_count: Count = 0
     #: Bytes kept of one run's output; what it prints beyond is counted, not kept.
     limit_bytes: Annotated[int, Field(ge=65536)] = 1024**3
     #: A folder, or {"backend": "dotted.path.Storage", "options": {...}} as in Django's STORAGES.
     storage: str | dict[str, Any] = "var/output"
+
+
+class Retention(Section):
+    """How long everything but output is kept (0: for ever). Nothing that is active is ever removed."""
+
+    #: Events that have ended, with their runs and output: days since they ended, and how many of each repository.
+    event_days: Days = 0
+    event_count: Count = 0
+    #: Events and runs that were recorded from elsewhere: days since they were recorded.
+    record_days: Days = 0
+    #: Lines of history.
+    log_days: Days = 0
 
 
 class Config(Section):
@@ -185,6 +202,7 @@ class Config(Section):
     portal: Portal = Portal()
     auth: Auth = Auth()
     output: Output = Output()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def secrets_are_there(self) -> Config:

@@ -14,6 +14,14 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Events that the portal itself runs and that have no outcome yet."""
         return self.filter(managed=True, status__in=Event.ACTIVE)
 
+    def ended(self) -> EventQuerySet:
+        """Events that the portal itself ran and that have their outcome."""
+        return self.filter(managed=True, status__in=Event.FINAL)
+
+    def records(self) -> EventQuerySet:
+        """Events that were recorded from elsewhere."""
+        return self.filter(managed=False)
+
 
 class Event(models.Model):
     """One check of a repository. `managed` events are the portal's own; others only record what happened elsewhere."""
@@ -21,6 +29,7 @@ class Event(models.Model):
     WAITING, RUNNING, SUCCEEDED, FAILED, CANCELLED = "1", "2", "3", "4", "5"
     LABELS = {WAITING: "waiting", RUNNING: "running", SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
     ACTIVE = (WAITING, RUNNING)
+    FINAL = (SUCCEEDED, FAILED, CANCELLED)
 
     name = TextColumn(max_length=100)
     status = TextColumn(max_length=20, default="1")
@@ -61,6 +70,10 @@ class Event(models.Model):
             models.Index(fields=["repo"], name="event_repo"),
             models.Index(fields=["fingerprint"], name="event_fingerprint"),
             models.Index(fields=["ctime"], name="event_ctime"),
+            # What retention looks for every hour: the oldest, those of each repository, and the oldest records.
+            models.Index(fields=["finished_at"], name="event_finished_at"),
+            models.Index(fields=["managed", "repo", "status"], name="event_of_repository"),
+            models.Index(fields=["managed", "ctime"], name="event_recorded"),
         ]
 
     def __str__(self) -> str:

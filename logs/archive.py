@@ -11,14 +11,14 @@ import secrets
 import tempfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import IO
 
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.utils import timezone
 
 from logs.models import Output, OutputChunk
@@ -27,6 +27,8 @@ from logs.models import Output, OutputChunk
 MEMBER = 1 << 20
 _LEVEL = 6
 _BLOCK = 64 << 10
+#: Rows of output that one transaction deletes: at most 256 KiB each.
+CHUNKS = 100
 
 
 class ArchiveError(Exception):
@@ -42,7 +44,7 @@ def archive(output: Output) -> bool:
     output.refresh_from_db()
     if output.closed_at is None or output.archived_at is not None or output.removed_at is not None or not output.size:
         return False
-    leftover, name = output.archive, f"{output.run_id // 1000}/{output.run_id}-{secrets.token_hex(4)}.log.gz"
+    leftover, name = output.archive, new_name(output.run_id)
     if not _claim(output, leftover, name):
         return False
     try:
@@ -67,7 +69,13 @@ def archive(output: Output) -> bool:
 
 
 def _claim(output: Output, leftover: str, name: str) -> bool:
-    return bool(Output.objects.filter(pk=output.pk, archive=leftover, archived_at__isnull=True).update(archive=name))
+    free = Output.objects.filter(pk=output.pk, archive=leftover, archived_at__isnull=True, removed_at__isnull=True)
+    return bool(free.update(archive=name))
+
+
+def new_name(run_id: int) -> str:
+    """A name for the archive of a run's output that no other attempt at one has."""
+    return f"{run_id // 1000}/{run_id}-{secrets.token_hex(4)}.log.gz"
 
 
 def _chunks(output: Output) -> Iterator[bytes]:
@@ -147,21 +155,38 @@ def discard(output: Output) -> None:
     output.delete()
 
 
-def clear(output: Output) -> None:
-    """Remove a closed output's bytes; its row stays, and tells when. Raises ArchiveError; the next call then removes the file.
+def mark_removed(output: Output) -> bool:
+    """Say that the bytes are gone before the first of them goes; returns whether it was this caller that said so.
 
-    The row says so first: whatever a crash leaves behind, nobody is promised bytes that are gone.
+    Nobody is promised bytes that may be gone. The row carries a file's name, if only that of one that was never made, until
+    `clear` has removed everything: so what a crash leaves behind is found.
     """
-    with transaction.atomic():
-        Output.objects.filter(pk=output.pk, closed_at__isnull=False, removed_at__isnull=True).update(removed_at=timezone.now())
-        OutputChunk.objects.filter(output__pk=output.pk, output__removed_at__isnull=False).delete()
-    output.refresh_from_db()
+    named = Case(When(archive="", then=Value(new_name(output.run_id))), default=F("archive"))
+    return bool(Output.objects.filter(pk=output.pk, removed_at__isnull=True).update(removed_at=timezone.now(), archive=named))
+
+
+def clear(output: Output, go_on: Callable[[], bool] = lambda: True) -> bool:
+    """Remove the bytes of an output that is marked as removed, some MiB a transaction; its row stays, and tells when.
+
+    Returns whether all is gone: False where `go_on` said no. Safe to repeat and to break off. Raises ArchiveError.
+    """
+    chunks = OutputChunk.objects.filter(output_id=output.pk, output__removed_at__isnull=False).order_by("start")
+    some = [0]
+    while some:
+        if not go_on():
+            return False
+        some = list(chunks.values_list("pk", flat=True)[:CHUNKS])
+        OutputChunk.objects.filter(pk__in=some).delete()
+    output.refresh_from_db(fields=["archive", "removed_at"])
+    if output.removed_at is None:
+        return False
     try:
         if output.archive:
             default_storage.delete(output.archive)
     except Exception as error:  # storages raise what they like
         raise ArchiveError(f"the output of run {output.run_id} could not be removed: {error}") from error
-    Output.objects.filter(pk=output.pk, removed_at__isnull=False).update(archive="", frames=[])
+    Output.objects.filter(pk=output.pk, archive=output.archive).update(archive="", frames=[])
+    return True
 
 
 def discard_files(outputs: QuerySet[Output]) -> None:

@@ -67,6 +67,7 @@ class Log(models.Model):
     class Meta:
         db_table = "log"
         ordering = ["-id"]
+        indexes = [models.Index(fields=["create_at"], name="log_create_at")]
 
     def __str__(self) -> str:
         return self.msg or ""
@@ -82,6 +83,10 @@ class OutputQuerySet(models.QuerySet["Output"]):
     def kept(self) -> OutputQuerySet:
         """Closed outputs whose bytes are still there, in the database or in the storage."""
         return self.filter(closed_at__isnull=False, removed_at__isnull=True, size__gt=0)
+
+    def left_behind(self) -> OutputQuerySet:
+        """Outputs that are marked as removed, and of which something may still be there."""
+        return self.filter(removed_at__isnull=False, archive__gt="")
 
 
 class Output(models.Model):
@@ -106,7 +111,11 @@ class Output(models.Model):
 
     class Meta:
         db_table = "output"
-        indexes = [models.Index(fields=["archived_at", "closed_at"], name="output_archived")]
+        indexes = [
+            models.Index(fields=["archived_at", "closed_at"], name="output_archived"),
+            # What retention looks for every hour: what is kept, by age, and what an interrupted removal left behind.
+            models.Index(fields=["removed_at", "closed_at", "archive"], name="output_removed"),
+        ]
 
     def __str__(self) -> str:
         return f"output of run {self.run_id}"

@@ -1,60 +1,169 @@
-"""How long finished output is kept: by age, and by how many of each repository (SPEC section 5)."""
+"""How long finished output and history are kept (SPEC section 5), and what retention of anything has in common."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Q
 
-from logs.archive import ArchiveError, clear
-from logs.models import Output
+from ci_portal.api.retry import in_transaction
+from logs.archive import ArchiveError, clear, mark_removed
+from logs.models import Log, Output
 
 logger = logging.getLogger(__name__)
 
-#: Outputs that are looked up and removed at a time.
-BATCH = 200
+#: Rows that are looked up together, and removed in one transaction.
+BATCH = 100
+
+GoOn = Callable[[], bool]
+#: What is removed, of which repository, and why → the key of its line of history, and how many that tells of.
+Lines = dict[tuple[str, str, str], tuple[int, int]]
 
 
-def expired(days: int, newest: int, now: datetime) -> Iterator[Output]:
-    """Yield the outputs to remove: closed more than `days` ago, or not among the `newest` of their repository; 0 is no limit.
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """One thing that retention keeps no longer."""
 
-    What still runs is never among them. A file that an earlier removal left behind is.
+    kind: str  # as `manage.py prune --only` names it
+    key: Any  # of its row, or its place
+    repository: str  # the repo_name; "" where it belongs to none
+    why: str  # "older than 90 days"
+    at: datetime | None  # what its age counts from, UTC
+    size: int = 0  # bytes
+    name: str = ""  # for people
+    event_id: int | None = None
+
+
+def older_than(days: int) -> str:
+    """The reason of what goes by its age."""
+    return f"older than {days} day{'' if days == 1 else 's'}"
+
+
+def beyond(newest: int) -> str:
+    """The reason of what goes because there are newer ones."""
+    return f"beyond the newest {newest}"
+
+
+def batches(rows: models.QuerySet[Any, Any], by: str = "pk") -> Iterator[list[dict[str, Any]]]:
+    """The rows of a `values` query in the order of `by` and "pk", BATCH at a time: no cursor is open while rows are written."""
+    page = rows
+    while found := list(page.order_by(by, "pk")[:BATCH]):
+        yield found
+        last = found[-1]
+        after = Q(**{f"{by}__gt": last[by]}) | Q(pk__gt=last["pk"])
+        page = rows.filter(after, **{f"{by}__gte": last[by]})
+
+
+@dataclass(slots=True)
+class Told:
+    """The history of one prune: a line for each repository and reason, which counts up as batches go."""
+
+    lines: Lines = field(default_factory=dict)
+
+    def tell(self, gone: list[Expired], one: str, many: str) -> Lines:
+        """Write what is gone, within the transaction that removes it; returns the lines as they are once that is committed."""
+        lines: Lines = {}
+        for item in gone:
+            place = (one, item.repository, item.why)
+            key, count = lines.get(place, self.lines.get(place, (0, 0)))
+            lines[place] = (key, count + 1)
+        for place, (key, count) in lines.items():
+            msg = f"{count} {one if count == 1 else many} {place[2]} removed"
+            if key:
+                Log.objects.filter(pk=key).update(msg=msg)
+            else:
+                lines[place] = (Log.objects.record(msg, repo_name=place[1]).pk, count)
+        return lines
+
+
+# Output
+
+
+def expired_output(days: int, newest: int, now: datetime) -> Iterator[list[Expired]]:
+    """Outputs to remove: closed more than `days` ago, or not among the `newest` of their repository; 0 is no limit.
+
+    What still runs is never among them. What an earlier removal that was broken off left behind is.
     """
-    left_behind = Q(removed_at__isnull=False) & ~Q(archive="")
-    too_old = Q(closed_at__lt=now - timedelta(days=days), removed_at__isnull=True, size__gt=0) if days else Q(pk__in=())
-    yield from _batches(Output.objects.filter(left_behind | too_old))
+    yield from _outputs(Output.objects.left_behind(), "whose removal was broken off", "removed_at")
+    kept, old = Output.objects.kept(), now - timedelta(days=days)
+    if days:
+        yield from _outputs(kept.filter(closed_at__lt=old), older_than(days), "closed_at")
     if not newest:
         return
-    names = Output.objects.kept().order_by().values_list("run__event__repo", flat=True).distinct()
-    for name in list(names):
-        of_repository = Output.objects.kept().filter(run__event__repo=name)
+    by_name = kept.order_by().values_list("run__event__repo").annotate(outputs=Count("pk"))
+    for name in list(by_name.filter(outputs__gt=newest).values_list("run__event__repo", flat=True)):
+        of_repository = kept.filter(run__event__repo=name)
         last_kept = of_repository.order_by("-run_id").values_list("run_id", flat=True)[newest - 1 : newest].first()
-        if last_kept is not None:
-            yield from _batches(of_repository.filter(run_id__lt=last_kept))
+        more = of_repository.filter(run_id__lt=last_kept or 0)
+        yield from _outputs(more.filter(closed_at__gte=old) if days else more, beyond(newest))
 
 
-def _batches(outputs: models.QuerySet[Output]) -> Iterator[Output]:
-    """Each of them, by key, a batch at a time: no cursor stays open while rows are written."""
-    last = 0
-    while batch := list(outputs.filter(pk__gt=last).order_by("pk")[:BATCH]):
-        yield from batch
-        last = batch[-1].pk
+def _outputs(outputs: models.QuerySet[Output], why: str, by: str = "pk") -> Iterator[list[Expired]]:
+    rows = outputs.values("pk", "run_id", "run__event_id", "run__event__repo", "closed_at", "removed_at", "size")
+    for batch in batches(rows, by):
+        yield [
+            Expired(
+                "output",
+                row["pk"],
+                row["run__event__repo"] or "",
+                why,
+                row["closed_at"],
+                0 if row["removed_at"] else row["size"],
+                f"output of run {row['run_id']}",
+                row["run__event_id"],
+            )
+            for row in batch
+        ]
 
 
-def prune(days: int, newest: int, now: datetime, *, go_on: Callable[[], bool] = lambda: True) -> tuple[int, int]:
-    """Remove what is expired, one after the other; returns how many outputs and bytes. Storage failures are logged and left."""
-    outputs = size = 0
-    for output in expired(days, newest, now):
-        if not go_on():
-            break
-        fresh = output.removed_at is None
-        try:
-            clear(output)
-        except ArchiveError as error:
-            logger.warning("%s; it is tried again", error)
-        if fresh:
-            outputs, size = outputs + 1, size + output.size
-    return outputs, size
+def remove_output(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]:
+    """Remove these outputs' bytes; returns what is gone. What the storage won't remove now is logged and found again."""
+    found = Output.objects.defer("frames").in_bulk([item.key for item in batch])
+
+    def mark() -> tuple[list[Expired], Lines]:
+        fresh = [item for item in batch if item.key in found and mark_removed(found[item.key])]
+        return fresh, told.tell(fresh, "output", "outputs")
+
+    fresh, lines = in_transaction(mark)
+    told.lines |= lines
+    mine = {item.key for item in fresh} | {key for key, output in found.items() if output.removed_at}
+    return [item for item in batch if item.key in mine and clear_quietly(found[item.key], go_on)]
+
+
+def clear_quietly(output: Output, go_on: GoOn) -> bool:
+    """Remove what is left of an output that is marked as removed; returns whether nothing is."""
+    try:
+        return clear(output, go_on)
+    except ArchiveError as error:
+        logger.warning("%s; it is tried again", error)
+        return False
+
+
+# History
+
+
+def expired_history(days: int, now: datetime, active: Q) -> Iterator[list[Expired]]:
+    """Lines of history written more than `days` ago, but for those that `active` finds; 0: none."""
+    if not days:
+        return
+    lines = Log.objects.filter(create_at__lt=now - timedelta(days=days)).exclude(active)
+    for batch in batches(lines.values("pk", "create_at", "repository_id"), "create_at"):
+        yield [
+            Expired("history", row["pk"], row["repository_id"] or "", older_than(days), row["create_at"], name=f"line {row['pk']}")
+            for row in batch
+        ]
+
+
+def remove_rows(rows: models.QuerySet[Any], batch: list[Expired]) -> list[Expired]:
+    """Delete those of the batch that are still among `rows`, with what belongs to them; returns them.
+
+    The caller holds the transaction. Another process may be at the same batch.
+    """
+    still = set(rows.select_for_update().filter(pk__in=[item.key for item in batch]).values_list("pk", flat=True))
+    rows.model._default_manager.filter(pk__in=still).delete()
+    return [item for item in batch if item.key in still]

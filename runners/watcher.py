@@ -14,18 +14,17 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django.utils import timezone
 
 from logs.archive import ArchiveError, archive
 from logs.models import Output
 from logs.output import StaleWriter
-from logs.retention import prune
 from runners import leases
 from runners.backend import BACKENDS, backend_named
 from runners.backends.base import Backend
 from runners.follow import Follow
+from runners.housekeeping import prune, tallied
 from runners.launch import launch
 from runners.models import Run
 
@@ -56,6 +55,7 @@ class Watcher:
         self.calls = ThreadPoolExecutor(4, "call")
         self.launching: Future[None] | None = None
         self.archiving: Future[None] | None = None
+        self.pruning: Future[None] | None = None
         self.rest_until = 0.0
         self.put_off: dict[int, int] = {}  # how often a waiting run could not be launched
         self.due: dict[str, float] = {}
@@ -93,8 +93,8 @@ class Watcher:
                 self._guarded(follow, follow.look)
         if self._due("archive", ARCHIVE_SECONDS):
             self._archive()
-        if self._due("prune", PRUNE_SECONDS):
-            self.calls.submit(self._prune)
+        if self._due("prune", PRUNE_SECONDS) and (self.pruning is None or self.pruning.done()):
+            self.pruning = self.calls.submit(self._prune)
         self._handle(timeout)
 
     def _due(self, what: str, seconds: float) -> bool:
@@ -243,15 +243,14 @@ class Watcher:
             close_old_connections()
 
     def _prune(self) -> None:
-        """In a thread of its own: remove finished output that is no longer to be kept."""
-        kept = settings.PORTAL.output
+        """In a thread of its own: remove what is no longer to be kept."""
         try:
-            if kept.retention_days or kept.retention_count:
-                prune(kept.retention_days, kept.retention_count, timezone.now(), go_on=lambda: not self.stopping.is_set())
+            for tally in tallied(prune(timezone.now(), go_on=lambda: not self.stopping.is_set())):
+                logger.info("removed: %s", tally)
         except AWAY as error:
-            logger.warning("the database does not answer: %s; old output is removed in an hour", error)
+            logger.warning("the database does not answer: %s; what is left is removed in an hour", error)
         except Exception:
-            logger.exception("removing old output")
+            logger.exception("removing what is no longer to be kept")
         finally:
             close_old_connections()
 

@@ -155,6 +155,9 @@ def test_a_secret_file_that_is_no_text_is_refused_by_name(sources, tmp_path):
         ("GIT__KNOWN_HOSTS", "/no/such"),
         ("PORTAL__TIME_ZONE", "Mars/Olympus"),
         ("PORTAL__LANGUAGE", "tlh"),
+        ("OUTPUT__RETENTION_DAYS", "1000000"),
+        ("RETENTION__EVENT_DAYS", "-1"),
+        ("RETENTION__EVENT_COUNT", "many"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_key(sources, name, text):
