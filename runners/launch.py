@@ -13,7 +13,7 @@ from repos.credentials import CredentialUnreadable, mark_used
 from runners.backend import backend_named
 from runners.backends.base import Refused, Unreachable
 from runners.describe import build_spec, secrets_of
-from runners.models import LaunchGate, Run
+from runners.models import LaunchGate, Run, RunQuerySet
 
 logger = logging.getLogger(__name__)
 
@@ -22,21 +22,26 @@ LAUNCH_SECONDS = 60
 
 
 def _claim(run: Run, who: str, in_turn: bool) -> bool:
-    """Claim the run if MAX_RUNNING leaves room for it, and unless `in_turn` for those that wait longer; else note why it waits."""
+    """Claim the run if MAX_RUNNING leaves room for it and, unless the caller keeps the order (`in_turn`), it is its turn."""
     limit = settings.PORTAL.build.max_running
     until = timezone.now() + timedelta(seconds=LAUNCH_SECONDS)
     if not limit:
         return run.claim_launch(who, until)
     with transaction.atomic():
         LaunchGate.lock()
-        same = {"backend": run.backend}  # of runs on another backend than the configured one no watcher may be left to take care
-        ahead = Run.objects.on_backend().filter(**same).exclude(pk=run.pk).count()
-        if not in_turn:
-            ahead += Run.objects.waiting().filter(**same, pk__lt=run.pk).count()
-        if ahead < limit:
+        same = Run.objects.filter(backend=run.backend)  # there is a limit for each backend
+        free = max(0, limit - same.on_backend().exclude(pk=run.pk).count())
+        if free and (in_turn or _is_next(run, same, free)):
             return run.claim_launch(who, until)
-        run.wait_for(f"{limit} builds run at once (build.max_running): it starts as soon as one of them ends")
+        run.wait_for(f"At most {limit} builds run at once (build.max_running): it starts when its turn comes.")
         return False
+
+
+def _is_next(run: Run, same: RunQuerySet, free: int) -> bool:
+    """Whether the run is among those whose turn it is."""
+    if not same.launchable().exclude(pk=run.pk).exists():
+        return True
+    return run.pk in same.in_fair_order().values_list("pk", flat=True)[:free]
 
 
 def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models, transaction
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from ci_portal.api.columns import TextColumn
@@ -33,6 +34,23 @@ class RunQuerySet(models.QuerySet["Run"]):
     def without_event(self) -> RunQuerySet:
         """Active runs whose event another tool has deleted from the database."""
         return self.active().exclude(models.Exists(Event.objects.filter(pk=models.OuterRef("event_id"))))
+
+    def in_fair_order(self) -> RunQuerySet:
+        """What `launchable` has, in the order in which to launch it: repositories in turn, within each the oldest first.
+
+        A run's `turn` counts what its repository has on the backend now and what of it waits longer, so that many waiting runs
+        of one repository hold up no other. The repository counts by its name, which outlives its row. What is to be cancelled
+        comes first. Filters come before this, slices after it.
+        """
+        lapsed = models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=timezone.now())
+        place = models.Window(
+            RowNumber(),
+            partition_by=["backend", "event__repo"],
+            order_by=[models.Case(models.When(status=Run.WAITING, then=1), default=0), "id"],
+        )
+        turn = models.Case(models.When(models.Q(status=Run.WAITING) | lapsed, then=place))
+        launchable = self.active().annotate(turn=turn).filter(turn__isnull=False)
+        return launchable.order_by(models.F("cancel_requested_at").asc(nulls_last=True), "turn", "id")
 
     def on_backend(self) -> RunQuerySet:
         """Runs that take one of the MAX_RUNNING places."""
