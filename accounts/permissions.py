@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -24,6 +24,11 @@ class PortalPermission(BasePermission):
         if request.auth is None and request.method not in SAFE_METHODS and is_cross_site(request):
             raise Problem(403, "cross_site", "This request was sent by a page of another site; the portal refuses those.")
         return settings.PORTAL.auth.mode == "open" or bool(request.user and request.user.is_authenticated)
+
+
+def is_admin(user: Any) -> bool:
+    """Whether this user may look after the portal itself: staff where `auth.mode` is required, everyone where it is open."""
+    return settings.PORTAL.auth.mode == "open" or bool(user and user.is_active and user.is_staff)
 
 
 def is_cross_site(request: Request | HttpRequest) -> bool:

@@ -14,6 +14,7 @@ from logs.output_view import OutputStatusView, OutputView
 from logs.views import LogCollection, LogRow
 from repos.views import RepositoryCollection, RepositoryRow
 from runners.pages import build
+from runners.reconcile_page import reconciliation
 from runners.views import RunCollection, RunRow
 
 handler400 = "ci_portal.api.problems.bad_request"
@@ -50,6 +51,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repos/<path:name>/", pages.repository, name="repository"),
     path("builds/", builds, name="builds"),
     path("builds/<int:pk>/", build, name="build"),
+    path("reconcile/", reconciliation, name="reconcile"),
     path("i18n/setlang/", set_language, name="set_language"),
     path("favicon.ico", RedirectView.as_view(url="/static/ci_portal/favicon.svg", permanent=True)),
 ]

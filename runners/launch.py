@@ -51,6 +51,9 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
     that can't be decrypted, it and its event end as failed. Nothing is raised for any of these; what is unexpected is logged, noted
     as the reason, and tried again once the claim has lapsed.
     """
+    if run.event is None:  # another tool deleted it
+        run.end_without_event()
+        return run
     if run.cancel_requested_at and run.finish(Run.CANCELLED, reason=run.cancel_reason, since=(Run.WAITING,)):
         return run
     if not _claim(run, who, in_turn):

@@ -230,19 +230,20 @@ class Run(models.Model):
         self.refresh_from_db()
         return True
 
-    def end_without_event(self) -> bool:
+    def end_without_event(self, actor: str = "") -> bool:
         """Any active state → failed, where another tool deleted the event: there is nothing left to build it for."""
         reason, now = "Its event was deleted from the database, so the portal ended it.", timezone.now()
         with transaction.atomic():
             active = Run.objects.filter(pk=self.pk, managed=True, status__in=Run.ACTIVE)
             if not active.update(status=Run.FAILED, reason=reason, finished_at=now):
                 return False
-            Log.objects.record(f"run {self.name} failed: {reason}", run=self)
+            Log.objects.record(f"run {self.name} failed: {reason}", run=self, actor=actor)
+        self.refresh_from_db()
         return True
 
-    def tidied(self) -> None:
-        """Note that the backend holds nothing more of this run that would have to go."""
-        Run.objects.filter(pk=self.pk, status__in=Run.FINAL).update(tidied_at=timezone.now())
+    def tidied(self) -> bool:
+        """Note that the backend holds nothing more of this run that would have to go; returns whether this is news."""
+        return bool(Run.objects.filter(pk=self.pk, status__in=Run.FINAL, tidied_at=None).update(tidied_at=timezone.now()))
 
     @property
     def cancel_reason(self) -> str:

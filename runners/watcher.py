@@ -22,11 +22,12 @@ from logs.models import Output
 from logs.output import StaleWriter
 from runners import leases
 from runners.backend import BACKENDS, backend_named
-from runners.backends.base import Backend
+from runners.backends.base import Backend, BackendError
 from runners.follow import Follow
 from runners.housekeeping import prune, tallied
 from runners.launch import launch
 from runners.models import Run
+from runners.reconcile import places, reconcile
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched i
 LOOK_SECONDS = 2.0  # every run is looked at this often even without news
 ARCHIVE_SECONDS = 30.0
 PRUNE_SECONDS = 3600.0
+RECONCILE_SECONDS, RECONCILE_REST_SECONDS = 600.0, 15.0  # usually; and at least between two passes, however often one is wanted
 BACKENDS_SECONDS = 30.0  # how soon runs of a backend that is no longer the configured one are seen
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
 LAUNCHES = 50  # waiting runs looked at together
@@ -55,6 +57,8 @@ class Watcher:
         self.calls = ThreadPoolExecutor(4, "call")
         self.launching: Future[None] | None = None
         self.archiving: Future[None] | None = None
+        self.reconciling: Future[None] | None = None
+        self.reconciled = 0.0  # time.monotonic() when the last pass began
         self.pruning: Future[None] | None = None
         self.rest_until = 0.0
         self.put_off: dict[int, int] = {}  # how often a waiting run could not be launched
@@ -95,6 +99,8 @@ class Watcher:
             self._archive()
         if self._due("prune", PRUNE_SECONDS) and (self.pruning is None or self.pruning.done()):
             self.pruning = self.calls.submit(self._prune)
+        if (self.reconciling is None or self.reconciling.done()) and self._due("reconcile", RECONCILE_SECONDS):
+            self._reconcile()
         self._handle(timeout)
 
     def _due(self, what: str, seconds: float) -> bool:
@@ -188,6 +194,9 @@ class Watcher:
         return [found[key] for key in keys if key in found]
 
     def _take_up(self, run: Run) -> None:
+        if run.event is None:  # another tool deleted it; there is nothing to follow the build for
+            self._reconcile_soon()
+            return
         try:
             follow = Follow(run, self.backends[run.backend], self.inbox, self.calls)
         except AWAY:
@@ -256,6 +265,29 @@ class Watcher:
         finally:
             close_old_connections()
 
+    def _reconcile_soon(self) -> None:
+        """Have a pass as soon as the last one began RECONCILE_REST_SECONDS ago."""
+        self.due["reconcile"] = min(self.due.get("reconcile", 0), self.reconciled + RECONCILE_REST_SECONDS)
+
+    def _reconcile(self) -> None:
+        self.reconciled = time.monotonic()
+        self.reconciling = self.calls.submit(self._reconcile_all, dict(self.backends))
+
+    def _reconcile_all(self, backends: dict[str, Backend]) -> None:
+        """In a thread of its own: put right what differs between rows and backends."""
+        try:
+            for backend in ({place.name: place for place in places()} | backends).values():
+                try:
+                    reconcile(backend, go_on=lambda: not self.stopping.is_set())
+                except BackendError as error:
+                    logger.warning("reconciling backend %s: %s", backend.name, error)
+        except AWAY as error:
+            logger.warning("reconciling: the database does not answer: %s", error)
+        except Exception:
+            logger.exception("reconciling")
+        finally:
+            close_old_connections()
+
     # News
 
     def _listen(self, backend: Backend) -> None:
@@ -275,6 +307,8 @@ class Watcher:
                 self.inbox.put(partial(self._changed, changed))
 
     def _changed(self, changed: set[str] | None) -> None:
+        if changed is None:
+            self._reconcile_soon()  # the backend was away, or this is the first look
         if changed is None or not changed <= self.follows.keys():
             self.due["poll"] = 0  # news of a run that is not followed: it may just have been launched
         for uid, follow in list(self.follows.items()):

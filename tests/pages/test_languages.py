@@ -9,7 +9,14 @@ from tests.support import rows
 
 CATALOG = settings.BASE_DIR / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.mo"
 #: Texts of pages come from templates and from these modules; all other Python speaks English (API, history, reasons).
-MODULES = ["repos/forms.py", "events/pages.py", "ci_portal/script_texts.py", "ci_portal/templatetags/portal.py"]
+MODULES = [
+    "repos/forms.py",
+    "events/pages.py",
+    "ci_portal/script_texts.py",
+    "ci_portal/templatetags/portal.py",
+    "runners/reconcile.py",
+    "runners/reconcile_page.py",
+]
 
 
 def texts() -> set[str]:
