@@ -2,7 +2,8 @@
 
 In each process one follower asks the database about all runs that are watched, and their readers share what it finds. An event is
 `id:` the offset after it, `event: output`, `data:` its text as one JSON string (carriage returns, line feeds and all).
-Events end between UTF-8 characters; bytes that are no UTF-8 are shown as U+FFFD. After the last byte comes `event: end`.
+Events end between UTF-8 characters; bytes that are no UTF-8 are shown as U+FFFD. After the last byte comes `event: end`. A stream
+that ends without it is to be opened again with the last `id`: the process stopped, and another one goes on from there.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class Followed:
     tail: deque[Event] = field(default_factory=deque)
     tail_bytes: int = 0
     end: bytes | None = None  # what is said after the last byte
+    stopped: bool = False  # the process stops: readers go, and come back to another
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def after(self, position: int) -> list[Event]:
@@ -111,9 +113,19 @@ class Followed:
         return []
 
     def wait(self, position: int, timeout: float) -> bool:
-        """Sleep until there is something after `position`; False when nothing came."""
+        """Sleep until there is something after `position`, or the process stops; False when nothing came."""
+
+        def there_is() -> bool:
+            return self.stopped or (self.known and (self.tip > position or self.end is not None))
+
         with self.changed:
-            return self.changed.wait_for(lambda: self.known and (self.tip > position or self.end is not None), timeout)
+            return self.changed.wait_for(there_is, timeout)
+
+    def stop(self) -> None:
+        """Send the readers away."""
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
 
     def look(self, output: Output | None) -> None:
         """Take in what the database has now: new bytes, the end."""
@@ -165,11 +177,20 @@ class Hub:
         self._lock = threading.Lock()
         self._runs: dict[int, Followed] = {}
         self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """The process stops: all streams end after the event that they are at, and those that are opened from now on at once."""
+        with self._lock:
+            self._stopped = True
+            runs = list(self._runs.values())
+        for followed in runs:
+            followed.stop()
 
     def join(self, run_id: int) -> Followed:
         """One more reader of a run. To be followed by `leave`."""
         with self._lock:
-            followed = self._runs.setdefault(run_id, Followed(run_id))
+            followed = self._runs.setdefault(run_id, Followed(run_id, stopped=self._stopped))
             followed.readers += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._follow, name="output-follower", daemon=True)
@@ -223,12 +244,16 @@ def live(run_id: int, position: int = 0) -> Iterator[bytes]:
             if not followed.wait(position, HEARTBEAT):
                 yield ALIVE
                 continue
+            if followed.stopped:
+                return
             end, tip, output = followed.end, followed.tip, followed.output
             if position < tip:
                 before = position
                 for event in followed.after(position) or _history(output, position, tip):
                     yield event.message
                     position = event.end
+                    if followed.stopped:
+                        return
                 if position == before:
                     return  # the bytes are gone: the output was removed
                 _release_connection()
