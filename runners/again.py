@@ -22,16 +22,17 @@ def _newest(event: Event) -> Run:
 
 
 def cancel(event: Event, actor: str) -> Run:
-    """End the event's build: at once where it only waits, else as soon as its watcher has ended it. Safe to repeat.
+    """End the event's build: at once where no backend has heard of it, else as soon as its watcher has ended it. Safe to repeat.
 
     Raises Problem where the event has its outcome already (a cancelled one is no error).
     """
     run = _newest(event)
-    if run.status == Run.CANCELLED:
-        return run
-    if run.request_cancel(actor):
+    while run.is_active and run.cancel_requested_at is None and not run.request_cancel(actor):
+        run = _newest(event)  # it has just ended, or somebody else was faster
+    if run.cancel_requested_at and run.epoch == 0:
         run.finish(Run.CANCELLED, reason=run.cancel_reason, since=(Run.WAITING,))
-    elif not run.is_active:
+    if not run.is_active and run.status != Run.CANCELLED:
+        event.refresh_from_db()
         raise Problem(409, "ended", f"This build has {event.status_label} already.")
     return run
 

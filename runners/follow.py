@@ -48,8 +48,6 @@ LAST_SECONDS = 60
 LAST_TRIES = 6
 #: How long a registry that does not answer is asked again for the digest.
 CONFIRM_SECONDS = 300
-#: Attempts at a build that the cluster, not the build itself, brings to an end.
-ATTEMPTS = 2
 #: Seconds until the deletion of a cancelled run is asked for again.
 DELETE_SECONDS = 5.0
 #: Pieces that a stream may be ahead of the database; with at most 256 KiB each this bounds the memory.
@@ -83,7 +81,9 @@ class Follow:
         self.tries = 0
         self.not_before = 0.0  # time.monotonic() before which the stream is not opened again
         self.overdue_since = 0.0  # time.monotonic() since when it is overdue, 0 where it is not
-        self.cancelling = 0.0  # time.monotonic() since when it is being cancelled
+        # Also where a watcher that is gone had the backend delete it.
+        self.cancelling = run.cancel_requested_at is not None
+        self.deleted_at = 0.0  # time.monotonic() when the backend took the deletion; a cluster that is away is waited for
         self.delete_again = 0.0  # time.monotonic() from which a cancelled run's deletion is tried again
         self.settling = False
         self.confirm_again: Callable[[], None] | None = None  # the registry did not answer
@@ -112,7 +112,7 @@ class Follow:
                 self.run.running(state.started_at)
             else:
                 self.run.wait_for(masked(state.problem, self.secrets) or state.waiting, told=bool(state.problem))
-        ended = state.finished or not state.exists or state.fatal or overdue or self._since(self.cancelling) > LAST_SECONDS
+        ended = state.finished or not state.exists or state.fatal or overdue or self._since(self.deleted_at) > LAST_SECONDS
         if self._read(state, ended) and ended:
             self._conclude(state, overdue)
 
@@ -134,7 +134,7 @@ class Follow:
         """End the build because `asked`, the row as it is now, says so; called until the run has its end."""
         self.run.cancelled_by = asked.cancelled_by
         if not self.settling and time.monotonic() >= self.delete_again:
-            self.cancelling = self.cancelling or time.monotonic()
+            self.cancelling = True
             self.delete_again = time.monotonic() + DELETE_SECONDS
             self.pool.submit(self._delete)
 
@@ -142,6 +142,7 @@ class Follow:
         """In a thread of its own: have the backend end the run; asked again for as long as it has not."""
         try:
             self.backend.delete(self.spec)
+            self.deleted_at = self.deleted_at or time.monotonic()
         except BackendError as error:
             logger.warning("run %s: ending it: %s", self.run.name, error)
         except Exception:
@@ -153,7 +154,7 @@ class Follow:
         for name in self.containers:
             if self.recorder.ended(name):
                 continue
-            if self.reading and max(self._since(self.overdue_since), self._since(self.cancelling)) < LAST_SECONDS:
+            if self.reading and max(self._since(self.overdue_since), self._since(self.deleted_at)) < LAST_SECONDS:
                 return False
             if self.reading:  # its node may be lost, and the stream with it
                 self._let_go_of_stream()
@@ -297,10 +298,14 @@ class Follow:
         What the cluster ended (eviction, node loss, preemption) is built once more, as a new run of the same event. Raises
         StaleWriter where the run is another watcher's by now.
         """
+        if disrupted and not self.cancelling:
+            self.run.refresh_from_db(fields=["cancel_requested_at", "cancelled_by"])
+            if self.run.cancel_requested_at:  # asked for just before
+                self.cancelling, ended = True, Outcome(reason=self.run.cancel_reason)
         status = Run.SUCCEEDED if ended.digest else Run.CANCELLED if self.cancelling else Run.FAILED
         with transaction.atomic():
-            if disrupted and not self.cancelling and self.run.attempt < ATTEMPTS and self.run.give_way(ended.reason, times):
-                next_attempt(self.run)
+            if disrupted and not self.cancelling and not self.run.automatic and self.run.give_way(ended.reason, times):
+                next_attempt(self.run, automatic=True)
             elif not self.run.finish(status, reason=ended.reason, digest=ended.digest, phases=times):
                 self.run.refresh_from_db()
                 if self.run.is_active:

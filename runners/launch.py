@@ -25,7 +25,7 @@ def _claim(run: Run, who: str, in_turn: bool) -> bool:
     """Claim the run if MAX_RUNNING leaves room for it and, unless the caller keeps the order (`in_turn`), it is its turn."""
     limit = settings.PORTAL.build.max_running
     until = timezone.now() + timedelta(seconds=LAUNCH_SECONDS)
-    if not limit:
+    if not limit or run.cancel_requested_at:
         return run.claim_launch(who, until)
     with transaction.atomic():
         LaunchGate.lock()
@@ -47,6 +47,7 @@ def _is_next(run: Run, same: RunQuerySet, free: int) -> bool:
 def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
     """Launch a waiting run if there is room for it; returns it in the state it is in now. `in_turn`: the caller keeps the order.
 
+    One that is to be cancelled is not launched: it ends here, once the backend is rid of what an earlier try may have left there.
     Not launched for want of room or of a reachable backend, it waits with its reason. Refused by the backend, or with credentials
     that can't be decrypted, it and its event end as failed. Nothing is raised for any of these; what is unexpected is logged, noted
     as the reason, and tried again once the claim has lapsed.
@@ -54,25 +55,38 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
     if run.event is None:  # another tool deleted it
         run.end_without_event()
         return run
-    if run.cancel_requested_at and run.finish(Run.CANCELLED, reason=run.cancel_reason, since=(Run.WAITING,)):
-        return run
     if not _claim(run, who, in_turn):
         run.refresh_from_db()
         return run
     try:
-        spec = build_spec(run)
-        backend_named(run.backend).launch(spec, secrets_of(run, spec))
+        spec, backend = build_spec(run), backend_named(run.backend)
+        if run.cancel_requested_at:
+            backend.delete(spec)  # an earlier try that was broken off may have left something there
+        else:
+            backend.launch(spec, secrets_of(run, spec))
     except Unreachable as error:
         run.postponed(str(error))
     except (Refused, CredentialUnreadable) as error:
-        run.finish(Run.FAILED, reason=str(error))
+        if run.cancel_requested_at:
+            run.finish(Run.CANCELLED, reason=f"{run.cancel_reason} {error}")
+        else:
+            run.finish(Run.FAILED, reason=str(error))
     except DatabaseError:
         raise
     except Exception:
         logger.exception("run %s: launching", run.name)
         run.wait_for("It could not be launched; the portal's log says more. It is tried again every minute.")
     else:
-        run.launched()
-        if run.event and run.event.repository:
-            mark_used(run.event.repository)
+        _note(run)
     return run
+
+
+def _note(run: Run) -> None:
+    """The backend has the run, or has none of it any more where it is to be cancelled."""
+    if run.cancel_requested_at:
+        if run.finish(Run.CANCELLED, reason=run.cancel_reason):
+            run.tidied()
+        return
+    run.launched()
+    if run.event and run.event.repository:
+        mark_used(run.event.repository)

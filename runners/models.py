@@ -95,6 +95,7 @@ class Run(models.Model):
     event = models.ForeignKey(Event, null=True, blank=True, on_delete=models.CASCADE, db_constraint=False, related_name="runs")
     uid = models.CharField(max_length=32, null=True, blank=True, unique=True)
     attempt = models.PositiveIntegerField(default=1, db_default=1)
+    automatic = models.BooleanField(default=False, db_default=False)  # the portal made it, as the cluster ended the one before
     backend = models.CharField(max_length=20, blank=True, default="", db_default="")
     builder = models.CharField(max_length=20, blank=True, default="", db_default="")
     ref = models.CharField(max_length=255, blank=True, default="", db_default="")
@@ -211,12 +212,18 @@ class Run(models.Model):
         return self._move(Run.RUNNING, (Run.LAUNCHING,), Event.RUNNING, msg, {"reason": ""}, started_at=started_at, reason="")
 
     def give_way(self, reason: str, phases: dict[str, Any] | None = None) -> bool:
-        """Any active state → failed, while the event waits on for another attempt: the cluster ended this one, not the build."""
+        """Any active state → failed, while the event waits on for another attempt: the cluster ended this one, not the build.
+
+        Not where the run is to be cancelled: then there is to be no other.
+        """
         reason, now = reason[:500], timezone.now()
         msg = f"run {self.name} was ended by the cluster and is built once more: {reason}"
-        return self._move(
-            Run.FAILED, Run.ACTIVE, Event.WAITING, msg, {"reason": reason}, reason=reason, finished_at=now, phases=phases
-        )
+        with transaction.atomic():
+            if not self._held(*Run.ACTIVE).filter(cancel_requested_at=None).select_for_update().exists():
+                return False
+            return self._move(
+                Run.FAILED, Run.ACTIVE, Event.WAITING, msg, {"reason": reason}, reason=reason, finished_at=now, phases=phases
+            )
 
     def request_cancel(self, who: str) -> bool:
         """Note that the run shall end; its watcher ends it. Asking again changes nothing."""

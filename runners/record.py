@@ -151,12 +151,15 @@ SAME = [
 ]
 
 
-def next_attempt(run: Run) -> Run:
-    """Record one more attempt of the run's event: the same commit and settings. The caller holds the transaction."""
+def next_attempt(run: Run, *, automatic: bool = False) -> Run:
+    """Record one more attempt of the run's event: the same commit and settings. The caller holds the transaction.
+
+    `automatic`: nobody asked for it; the cluster ended the one before.
+    """
     uid = new_uid()
     name = f"{run.name.removesuffix(f'-{run.uid[:8]}' if run.uid else '')}-{uid[:8]}"
     same = {column: getattr(run, column) for column in SAME}
-    again = Run.objects.create(**same, name=name, status=Run.WAITING, uid=uid, attempt=run.attempt + 1)
+    again = Run.objects.create(**same, name=name, status=Run.WAITING, uid=uid, attempt=run.attempt + 1, automatic=automatic)
     Event.objects.filter(pk=run.event_id).update(job=name)
     assert run.event is not None
     Log.objects.record(f"attempt {again.attempt} recorded as run {name}", repo_name=run.event.repo, event=run.event, run=again)

@@ -39,6 +39,7 @@ PORTAL = {
     "ctime_utc": "ctime",
     "event": "event_id",
     "attempt": "attempt",
+    "automatic": "automatic",
     "backend": "backend",
     "builder": "builder",
     "ref": "ref",

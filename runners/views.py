@@ -31,7 +31,15 @@ class Runs(Resource):
     serializer_class = RunSerializer
     filterset_class = type(
         "RunFilters",
-        (filterset(COMPARED, numbers=["id", "event", "attempt"], flags=["managed"], lists=["status"], times={"ctime": "ctime"}),),
+        (
+            filterset(
+                COMPARED,
+                numbers=["id", "event", "attempt"],
+                flags=["managed", "automatic"],
+                lists=["status"],
+                times={"ctime": "ctime"},
+            ),
+        ),
         {name: kind for time in TIMES for name, kind in time_filters(time, time).items()},
     )
     ordering_wire = {**COMPARED, "ctime": "ctime", "ctime_utc": "ctime", **{time: time for time in TIMES}}

@@ -8,8 +8,12 @@ from django.utils import timezone
 from events.models import Event
 from logs.models import Log
 from repos.models import Repository
+from runners import again
+from runners import launch as launching
+from runners.backends.base import Unreachable
+from runners.launch import launch
 from runners.models import Run
-from runners.record import BuildSettings, Source, record
+from runners.record import BuildSettings, Source, next_attempt, record
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +68,95 @@ def test_the_history_tells_who_cancelled(client, run, django_user_model):
     cancel(client, run)
     assert Event.objects.get().reason == "Cancelled by eve."
     assert Log.objects.filter(actor="eve").exists()
+
+
+def test_a_second_user_who_cancels_changes_nothing(client, run, django_user_model):
+    started(run)
+    for name in ("eve", "bob"):
+        client.force_login(django_user_model.objects.create_user(name))
+        assert cancel(client, run).status_code == 202
+    assert cancel(client, run).json()["job"]["cancelled_by"] == "eve"
+
+
+class Cluster:
+    """A backend that holds what an earlier launch has left, or is away."""
+
+    name = "local"
+    launches_in_request = False
+
+    def __init__(self) -> None:
+        self.away = False
+        self.deleted: list[str] = []
+        self.launched: list[str] = []
+
+    def launch(self, spec, secrets) -> None:
+        """Take it."""
+        self.launched.append(spec.name)
+
+    def delete(self, spec) -> None:
+        """Remove it."""
+        if self.away:
+            raise Unreachable("The cluster can't be reached: no answer.")
+        self.deleted.append(spec.name)
+
+
+@pytest.fixture
+def cluster(monkeypatch) -> Cluster:
+    cluster = Cluster()
+    monkeypatch.setattr(launching, "backend_named", lambda name: cluster)
+    return cluster
+
+
+def tried_before(run) -> None:
+    """Its launch was begun, and the backend went away: nobody knows what of it has arrived there."""
+    run.claim_launch("a request", timezone.now() + datetime.timedelta(seconds=60))
+    run.postponed("The cluster can't be reached: no answer.")
+
+
+def test_a_waiting_build_that_may_have_reached_the_backend_is_ended_there_first(client, run, cluster):
+    tried_before(run)
+    answer = cancel(client, run)
+    assert (answer.status_code, answer.json()["job"]["status"]) == (202, "waiting")
+    assert launch(Run.objects.get(), "watcher").status == Run.CANCELLED
+    found = Run.objects.get()
+    assert (cluster.deleted, cluster.launched, found.reason) == ([run.name], [], "Cancelled by an anonymous user.")
+    assert found.tidied_at
+
+
+def test_it_waits_to_be_cancelled_while_the_backend_is_away(client, run, cluster):
+    tried_before(run)
+    cluster.away = True
+    cancel(client, run)
+    assert launch(Run.objects.get(), "watcher").status == Run.WAITING
+    assert cancel(client, run).status_code == 202
+    cluster.away = False
+    assert launch(Run.objects.get(), "watcher").status == Run.CANCELLED
+
+
+def test_a_cancel_that_comes_while_the_launch_is_being_claimed_is_seen(client, run, cluster):
+    stale = Run.objects.get()
+    tried_before(Run.objects.get())
+    stale.refresh_from_db()
+    cancel(client, run)
+    assert launch(stale, "watcher").status == Run.CANCELLED
+    assert cluster.launched == []
+
+
+def test_a_cancel_means_the_newest_attempt(client, run, monkeypatch):
+    """The cluster ended the first one and the portal made another while the request was under way."""
+    started(run)
+    found = [Run.objects.get()]
+    monkeypatch.setattr(again, "_newest", lambda event, look=again._newest: found.pop() if found else look(event))
+    run.give_way("evicted")
+    newest = next_attempt(run, automatic=True)
+    answer = cancel(client, run)
+    assert (answer.status_code, answer.json()["job"]["id"], answer.json()["job"]["status"]) == (200, newest.pk, "cancelled")
+
+
+def test_a_run_that_is_to_be_cancelled_gives_way_to_no_other(run):
+    started(run)
+    run.request_cancel("eve")
+    assert not run.give_way("evicted")
 
 
 def test_a_build_that_has_ended_can_not_be_cancelled(client, run):

@@ -14,7 +14,7 @@ from logs.models import Output
 from logs.output import StaleWriter
 from repos.models import Credential, Repository
 from runners import follow
-from runners.backends.base import ContainerState, Piece, RunState
+from runners.backends.base import ContainerState, Piece, RunState, Unreachable
 from runners.follow import Follow
 from runners.models import Run
 from runners.outcome import Outcome
@@ -155,3 +155,91 @@ def test_the_login_of_the_registry_is_masked_though_that_of_git_cannot_be_read(r
     Credential.objects.create(repository=run.event.repository, kind=Credential.GIT, ciphertext="not-ours")
     run = Run.objects.select_related("event__repository").get(pk=run.pk)
     assert "registry-s3cret" in Follow(run, Cluster(), SimpleQueue(), pool).secrets
+
+
+def disrupted() -> RunState:
+    return RunState("", finished=True, disrupted=True, problem="The pod was evicted: its node ran out of memory.")
+
+
+def test_what_the_cluster_ended_is_built_once_more(run, pool):
+    cluster = Cluster()
+    cluster.told = disrupted()
+    assert looked_at(run, cluster, pool).status == Run.FAILED
+    again = Run.objects.latest("id")
+    assert (again.attempt, again.status, again.automatic) == (2, Run.WAITING, True)
+
+
+def test_what_the_cluster_ended_again_is_not(run, pool):
+    Run.objects.filter(pk=run.pk).update(automatic=True)
+    run.refresh_from_db()
+    cluster = Cluster()
+    cluster.told = disrupted()
+    assert looked_at(run, cluster, pool).status == Run.FAILED
+    assert Run.objects.count() == 1
+
+
+def test_a_retry_that_somebody_asked_for_has_its_own_automatic_one(run, pool):
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    run.refresh_from_db()
+    cluster = Cluster()
+    cluster.told = disrupted()
+    looked_at(run, cluster, pool)
+    assert Run.objects.latest("id").attempt == 3
+
+
+def test_a_cancel_that_was_asked_for_just_before_the_cluster_ended_it_counts(run, pool):
+    """The watcher has not read of it yet; a second attempt would be a build that somebody ended."""
+    held, cluster = Follow(run, Cluster(), SimpleQueue(), pool), Cluster()
+    Run.objects.get(pk=run.pk).request_cancel("eve")
+    cluster.told = disrupted()
+    held.backend = cluster
+    held.look()
+    found = Run.objects.get()
+    assert (found.status, found.reason) == (Run.CANCELLED, "Cancelled by eve.")
+
+
+def test_a_watcher_that_takes_over_a_deleted_run_says_who_cancelled_it(run, pool):
+    """The one before it was killed between the deletion and the outcome."""
+    run.request_cancel("eve")
+    cluster = Cluster()
+    cluster.told = RunState("", exists=False, finished=True, fatal=True, problem="The cluster has no trace of the build.")
+    found = looked_at(run, cluster, pool)
+    assert (found.status, found.reason) == (Run.CANCELLED, "Cancelled by eve.")
+
+
+class AtOnce:
+    """Does work for other threads right away."""
+
+    def submit(self, work, *arguments: object) -> None:
+        """Do it."""
+        work(*arguments)
+
+
+def test_a_cancelled_run_waits_for_a_cluster_that_is_away(run, monkeypatch):
+    """Its pod may be running, and may push: nothing is known before the cluster is back."""
+    monkeypatch.setattr(follow, "LAST_SECONDS", 0)
+    cluster = Cluster()
+    cluster.told = RunState("", containers=(ContainerState("clone", started_at=timezone.now()),))
+    held = Follow(run, cluster, SimpleQueue(), AtOnce())
+    run.request_cancel("eve")
+    monkeypatch.setattr(cluster, "delete", raises(Unreachable("The cluster can't be reached.")))
+    for _ in range(3):
+        held.delete_again = 0.0
+        held.cancel(run)
+        held.look()
+    assert Run.objects.get().status == Run.RUNNING
+    monkeypatch.undo()
+    monkeypatch.setattr(follow, "LAST_SECONDS", 0)
+    held.delete_again = 0.0
+    held.cancel(run)
+    time.sleep(0.01)
+    held.look()
+    cluster.over.set()
+    assert Run.objects.get().reason == "Cancelled by eve. Its end was not confirmed within 0 s."
+
+
+def raises(error: Exception):
+    def call(spec) -> None:
+        raise error
+
+    return call
