@@ -31,7 +31,7 @@ class Expired:
 
     kind: str  # as `manage.py prune --only` names it
     key: Any  # of its row, or its place
-    repository: str  # the repo_name; "" where it belongs to none
+    repository: str  # the repo_name; of an image on disk its name; "" where it belongs to none
     why: str  # "older than 90 days"
     at: datetime | None  # what its age counts from, UTC
     size: int = 0  # bytes

@@ -32,6 +32,7 @@ from logs.retention import (
     remove_output,
     remove_rows,
 )
+from runners.ended_builds import expired_images, expired_jobs, remove_builds_of, remove_images, remove_jobs
 from runners.models import Run
 
 #: The longest rest after a batch, seconds. A prune rests as long as it worked: SQLite's write lock is not fair.
@@ -63,8 +64,8 @@ def prune(now: datetime, *, only: Collection[str] = (), dry_run: bool = False, g
             if not go_on():
                 return
             if dry_run:
-                # The output of an event that goes is told of there.
-                yield from (item for item in batch if kind.name != "output" or item.event_id not in events)
+                # What goes with an event is told of there.
+                yield from (item for item in batch if kind.name == "events" or item.event_id not in events)
                 events.update(item.key for item in batch if kind.name == "events")
                 continue
             began = time.monotonic()
@@ -137,6 +138,7 @@ def _remove_with_output(rows: EventQuerySet, batch: list[Expired], told: Told, g
     """Remove the output's bytes first, said before they go; then events, runs and all that belongs to them at one stroke."""
     outputs = in_transaction(lambda: _mark_output(rows, [item.key for item in batch]))
     stuck = {output.run.event_id for output in outputs if not clear_quietly(output, go_on)}
+    stuck |= remove_builds_of([item.key for item in batch], go_on)
 
     def delete() -> tuple[list[Expired], Lines]:
         gone = remove_rows(rows, [item for item in batch if item.key not in stuck])
@@ -202,6 +204,17 @@ def _remove_keys(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]
     return in_transaction(lambda: remove_rows(IdempotencyKey.objects.all(), batch))
 
 
+# Where builds ran
+
+
+def _remove_jobs(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]:
+    return remove_jobs(batch, go_on)
+
+
+def _remove_images(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]:
+    return remove_images(batch, go_on)
+
+
 #: In this order: what goes with an event is not looked for again.
 KINDS = (
     Kind("events", _expired_events, _remove_events),
@@ -210,4 +223,6 @@ KINDS = (
     Kind("output", _expired_output, remove_output),
     Kind("history", _expired_history, _remove_history),
     Kind("keys", _expired_keys, _remove_keys),
+    Kind("jobs", expired_jobs, _remove_jobs),
+    Kind("images", expired_images, _remove_images),
 )

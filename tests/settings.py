@@ -10,6 +10,7 @@ _scratch.mkdir(mode=0o700, exist_ok=True)
 os.environ.setdefault("CI_PORTAL_CONFIG_FILE", str(Path(__file__).parent / "configure_server.json"))
 os.environ.setdefault("CI_PORTAL_DATABASE__NAME", str(_scratch / "portal.sqlite3"))
 os.environ.setdefault("CI_PORTAL_OUTPUT__STORAGE", str(_scratch / "output"))
+os.environ.setdefault("CI_PORTAL_BUILD__FOLDER", str(_scratch / "work"))
 
 from ci_portal.settings import *  # noqa: E402, F403
 

@@ -1,5 +1,6 @@
 """What is old or too much goes, with all that belongs to it; what is active, and what people still look for, stays."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from repos.credentials import store
 from repos.models import Credential, Repository
 from runners.housekeeping import prune, tallied
 from runners.models import Run
+from tests.local.test_prune import layout
 from tests.support import rows
 
 pytestmark = pytest.mark.django_db
@@ -23,8 +25,12 @@ NOW = timezone.now()
 
 
 @pytest.fixture(autouse=True)
-def _without_rest(monkeypatch):
+def folder(monkeypatch, settings, tmp_path):
+    """Where local builds work and leave their images."""
     monkeypatch.setattr("runners.housekeeping.LONGEST_REST", 0)
+    build = settings.PORTAL.build.model_copy(update={"folder": str(tmp_path)})
+    settings.PORTAL = settings.PORTAL.model_copy(update={"build": build})
+    return tmp_path
 
 
 @pytest.fixture
@@ -194,6 +200,40 @@ def test_idempotency_keys_are_forgotten_after_a_day():
     IdempotencyKey.objects.filter(pk=keys[0].pk).update(created_at=NOW - timedelta(hours=25))
     assert gone() == [keys[0].pk]
     assert left() == [event.pk]
+
+
+# Images on disk
+
+
+def image(folder, days_ago, **columns):
+    """A local build without a registry that succeeded so many days ago, and its image."""
+    run = ended(days_ago=days_ago, status="3", **columns).runs.get()
+    Run.objects.filter(pk=run.pk).update(backend="local", registory_add="")
+    place = layout(folder / "images" / "team/exporter" / run.image_tag, 0)
+    at = (NOW - timedelta(days=days_ago)).timestamp()
+    os.utime(place / "index.json", (at, at))
+    return place
+
+
+def test_images_on_disk_go_by_age_but_not_the_newest_nor_the_last_success_of_a_repository(keep, folder):
+    keep(image_days=30)
+    old, last = image(folder, 50, of=None), image(folder, 40, of=rows.repository("app"))
+    image(folder, 35, of=None)
+    (item,) = prune(NOW, dry_run=True)
+    assert (item.kind, item.repository, item.name, item.why) == ("images", "team/exporter", old.name, "older than 30 days")
+    assert item.size > 0
+    assert old.exists()
+    assert len(list(prune(NOW))) == 1
+    assert not old.exists()
+    assert last.exists()
+
+
+def test_an_image_that_is_being_built_stays(keep, folder):
+    keep(image_count=1)
+    old = image(folder, 50, of=None)
+    image(folder, 40, of=None)
+    Run.objects.filter(image_tag=old.name).update(status="running")
+    assert not list(prune(NOW))
 
 
 # How it goes about it
