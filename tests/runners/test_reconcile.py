@@ -338,13 +338,14 @@ def test_the_command_says_so_where_all_matches(backend, capsys):
     assert capsys.readouterr().out == "Everything matches.\n"
 
 
-def test_the_command_fails_with_one_clear_line_where_a_backend_is_away(backend, monkeypatch):
+def test_the_command_fails_with_one_clear_line_where_a_backend_is_away(backend, monkeypatch, capsys):
     def inventory():
         raise Unreachable("The cluster can't be reached: Connection refused.")
 
     monkeypatch.setattr(backend, "inventory", inventory)
     with pytest.raises(CommandError, match=r"^backend local: The cluster can't be reached: Connection refused\.$"):
         call_command("reconcile")
+    assert capsys.readouterr().out == ""
 
 
 def test_the_command_fails_where_something_could_not_be_put_right(backend, build, monkeypatch, capsys):

@@ -27,7 +27,8 @@ class Command(BaseCommand):
                 found += self._findings(backend, dry_run=options["dry_run"])
             except BackendError as error:
                 away.append(f"backend {backend.name}: {error}")
-        self.stdout.write(_summary(found, dry_run=options["dry_run"]))
+        if found or not away:
+            self.stdout.write(_summary(found, dry_run=options["dry_run"]))
         if away:
             raise CommandError(" ".join(away))
         if any(finding.problem for finding in found):
