@@ -76,6 +76,7 @@ class Build(Section):
     builder_image: str = ""
     clone_image: str = ""
     timeout_seconds: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
+    wait_seconds: Annotated[int, Field(ge=0, description="0: for ever")] = 86400
     max_running: Annotated[int, Field(ge=0, description="0: no limit of the portal's own")] = 4
     cache: bool = False
     #: Where the local backend works (builds/) and leaves images without a registry (images/).

@@ -81,6 +81,19 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
     return run
 
 
+def give_up_waiting() -> None:
+    """End runs that could not be launched for build.wait_seconds, with what they waited for as the reason; the watcher calls it."""
+    seconds = settings.PORTAL.build.wait_seconds
+    if not seconds:
+        return
+    since = timezone.now() - timedelta(seconds=seconds)
+    for run in Run.objects.launchable().filter(ctime__lt=since, event__isnull=False).select_related("event"):
+        late = f"It could not be launched within {seconds} s (build.wait_seconds). {run.reason}".strip()
+        cancelled = run.cancel_requested_at is not None
+        status, reason = (Run.CANCELLED, f"{run.cancel_reason} {run.reason}") if cancelled else (Run.FAILED, late)
+        run.finish(status, reason=reason, since=(Run.WAITING, Run.LAUNCHING))
+
+
 def _note(run: Run) -> None:
     """The backend has the run, or has none of it any more where it is to be cancelled."""
     if run.cancel_requested_at:

@@ -25,7 +25,7 @@ from runners.backend import BACKENDS, backend_named
 from runners.backends.base import Backend, BackendError
 from runners.follow import Follow
 from runners.housekeeping import prune, tallied
-from runners.launch import launch
+from runners.launch import give_up_waiting, launch
 from runners.models import Run
 from runners.reconcile import places, reconcile
 
@@ -38,6 +38,7 @@ POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched i
 LOOK_SECONDS = 2.0  # every run is looked at this often even without news
 ARCHIVE_SECONDS = 30.0
 PRUNE_SECONDS = 3600.0
+GIVE_UP_SECONDS = 10.0  # how late a run that waits for too long may be ended
 RECONCILE_SECONDS, RECONCILE_REST_SECONDS = 600.0, 15.0  # usually; and at least between two passes, however often one is wanted
 BACKENDS_SECONDS = 30.0  # how soon runs of a backend that is no longer the configured one are seen
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
@@ -95,6 +96,8 @@ class Watcher:
         if self._due("look", LOOK_SECONDS):
             for follow in list(self.follows.values()):
                 self._guarded(follow, follow.look)
+        if self._due("give up", GIVE_UP_SECONDS):
+            give_up_waiting()
         if self._due("archive", ARCHIVE_SECONDS):
             self._archive()
         if self._due("prune", PRUNE_SECONDS) and (self.pruning is None or self.pruning.done()):

@@ -25,6 +25,8 @@ SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 _SCRIPTS = Path(__file__).parent / "scripts"
 _USER = 1000  # of the public builder images too; /etc/subuid in them names it
 _CA = "/ci-portal/ca"
+#: How long a container that is to end may take for it before it is killed: enough to report what it printed.
+GRACE_SECONDS = 15
 #: Where Go programs (BuildKit, buildah) look for certificates: the system's places, then ours.
 _CERTIFICATES = f"/etc/ssl/certs:/etc/pki/tls/certs:{_CA}"
 
@@ -152,6 +154,7 @@ def _pod(spec: BuildSpec, settings: JobSettings) -> Manifest:
     *before, last = [_container(name, spec, settings) for name in containers(spec)]
     pod: Manifest = {
         "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER},
