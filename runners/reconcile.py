@@ -49,7 +49,7 @@ class Kind(StrEnum):
 WHAT: dict[Kind, Promise] = {
     Kind.WITHOUT_EVENT: gettext_lazy("Its event was deleted from the database, and the run is still active."),
     Kind.WITHOUT_RUN: gettext_lazy("A build for which there is no run."),
-    Kind.STILL_ACTIVE: gettext_lazy("The run has ended, but its build is still there and has not."),
+    Kind.STILL_ACTIVE: gettext_lazy("The run has ended, but its build has not."),
     Kind.UNTIDIED: gettext_lazy("The run has ended, but its Secret or folder may be left."),
     Kind.VANISHED: gettext_lazy("The run is active, but its build is gone."),
     Kind.ENDED_UNSEEN: gettext_lazy("The build has ended, but the run has no outcome yet."),

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -17,6 +19,7 @@ from runners.backends.kubernetes import KubernetesBackend
 from runners.backends.kubernetes_api import MERGE_PATCH
 from runners.build import BuildSecrets, JobSettings
 from runners.describe import build_spec
+from runners.follow import Follow
 from runners.models import Run, new_uid
 from runners.reconcile import Kind, find, reconcile
 from tests.support import rows
@@ -133,6 +136,14 @@ def test_what_the_watcher_and_the_next_launch_see_to_is_told_and_left(space, bac
     assert (history(), {run.status for run in Run.objects.all()}) == ([], {Run.RUNNING, Run.LAUNCHING})
     assert space.get("jobs", missed.name)
     assert space.get("jobs", begun.name)
+
+
+def test_the_watcher_ends_a_run_whose_job_is_gone(backend):
+    lost = run(Run.RUNNING)
+    Follow(lost, backend, SimpleQueue(), ThreadPoolExecutor(1)).look()
+    lost.refresh_from_db()
+    assert (lost.status, lost.reason) == (Run.FAILED, "The cluster has no trace of the build.")
+    assert history() == [("exporter", f"run {lost.name} failed: {lost.reason}")]
 
 
 def test_the_job_of_a_run_whose_event_was_deleted_goes(space, backend):

@@ -2,13 +2,16 @@
 
 import logging
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from events.models import Event
@@ -159,7 +162,7 @@ def test_a_run_whose_build_is_gone_is_told_and_left_to_the_watcher(backend):
 
 def test_the_watcher_ends_a_run_whose_build_is_gone(backend):
     lost = run(Run.RUNNING)
-    Follow(lost, backend, SimpleQueue(), watching.ThreadPoolExecutor(1)).look()
+    Follow(lost, backend, SimpleQueue(), ThreadPoolExecutor(1)).look()
     lost.refresh_from_db()
     assert lost.status == Run.FAILED
     assert "folder on this machine was removed" in lost.reason
@@ -251,6 +254,29 @@ def test_the_watcher_asks_for_a_pass_when_the_backend_is_back(backend):
     assert watcher.due["reconcile"] == watcher.reconciled + watching.RECONCILE_REST_SECONDS
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_watcher_makes_a_pass_when_it_starts(backend, build):
+    folder = build(new_uid())
+    watcher = Watcher(backend)
+    watcher.watch_once()
+    assert watcher.reconciling is not None
+    watcher.reconciling.result(30)
+    assert not folder.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pass_that_cannot_ask_the_backend_stops_nothing(backend, monkeypatch, caplog):
+    def inventory():
+        raise Unreachable("The cluster can't be reached.")
+
+    monkeypatch.setattr(backend, "inventory", inventory)
+    watcher = Watcher(backend)
+    with caplog.at_level(logging.WARNING):
+        watcher.watch_once()
+        watcher.reconciling.result(30)
+    assert "reconciling backend local: The cluster can't be reached." in caplog.text
+
+
 def test_two_passes_at_once_leave_one_line_of_history_each(backend, build, monkeypatch):
     over, folder = run(Run.FAILED), build(new_uid())
     build(over.uid)
@@ -305,6 +331,21 @@ def test_backends_that_still_have_runs_are_looked_at_too(monkeypatch):
 def test_the_identity_of_a_portal_stays():
     assert Installation.identity() == Installation.identity()
     assert len(Installation.identity()) == 32
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_ask_for_it_at_once_get_the_same():
+    together = threading.Barrier(6)
+
+    def ask(_: int) -> str:
+        try:
+            together.wait(10)
+            return Installation.identity()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(ask, range(6)))) == 1
 
 
 def test_a_build_carries_the_identity_of_its_portal():
