@@ -54,6 +54,20 @@ def pull_commands(event: Event, run: Run | None) -> list[str]:
     return []
 
 
+def place_in_queue(run: Run | None) -> tuple[int, int] | None:
+    """The run's place among those that wait, counted from 1, and how many they are; None where it does not wait."""
+    if run is None or not run.managed or run.status != Run.WAITING or run.cancel_requested_at:
+        return None
+    keys = list(Run.objects.filter(backend=run.backend).in_fair_order().values_list("pk", flat=True))
+    return (keys.index(run.pk) + 1, len(keys)) if run.pk in keys else None
+
+
+def newer_check(event: Event) -> dict[str, str]:
+    """What a new check of the same branch or tag says besides the repository."""
+    kinds = {"refs/heads/": "branch", "refs/tags/": "tag"}
+    return {kind: event.ref.removeprefix(prefix) for prefix, kind in kinds.items() if event.ref.startswith(prefix)}
+
+
 def _output(run: Run | None) -> Output | None:
     """The run's output, if there is any yet: what the page tells of it, and not the archive's index."""
     return (
@@ -86,6 +100,8 @@ def build(request: HttpRequest, pk: int) -> HttpResponse:
         "runs": [(each, phases(each)) for each in runs],
         "run": run,
         "newest": runs[0] if runs else None,
+        "place": place_in_queue(runs[0] if runs else None),
+        "newer": newer_check(event),
         "output": _output(run),
         "image": image,
         "pulls": pull_commands(event, run),

@@ -21,11 +21,11 @@ export function offerCopies(root = document) {
 const buildPage = (event) => `/builds/${encodeURIComponent(event.id)}/`;
 
 async function build(button) {
-  const name = button.dataset.repo;
+  const { repo: name, branch, tag } = button.dataset;
   button.disabled = true;
   notice(text("starting", { name }));
   try {
-    const started = await post("/check/", { repo: name });
+    const started = await post("/check/", { repo: name, ...(branch && { branch }), ...(tag && { tag }) });
     location.assign(buildPage(started.event));
   } catch (problem) {
     // Refused by the backend: the event is recorded, with the reason, and its page says more.

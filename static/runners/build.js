@@ -6,8 +6,9 @@ import { text } from "../ci_portal/texts.js";
 import { OutputView } from "./output.js";
 import { followOutput } from "./stream.js";
 
-/** Milliseconds between two looks at the event; bytes of a large output that the page begins with, counted from its end. */
+/** Milliseconds between two looks at the event, and at its place in the queue; bytes of a large output that the page begins with, counted from its end. */
 const POLL = 2000;
+const QUEUE = 10000;
 const TAIL = 2 ** 20;
 
 const facts = () => document.getElementById("facts");
@@ -31,13 +32,22 @@ async function refreshFacts() {
   if (newest && newest !== output?.dataset.run && !new URLSearchParams(location.search).has("run")) location.reload();
 }
 
+/** What the page tells of the event and its newest run. The queue moves by itself: of a run that waits, a few seconds' worth. */
+async function standing() {
+  const { event, newest } = facts().dataset;
+  const row = await get(`/event/${event}/`);
+  if (!newest) return JSON.stringify(row);
+  const { status, reason, cancel_requested_at: cancelled } = await get(`/job/${newest}/`);
+  return JSON.stringify([row, status, reason, cancelled, status === "waiting" && Math.floor(Date.now() / QUEUE)]);
+}
+
 /** Look at the event until it has an outcome, and draw the page anew whenever something about it changed. */
 async function watchEvent() {
   let seen = null;
   while (isActive()) {
     await new Promise((resolve) => setTimeout(resolve, POLL));
     try {
-      const now = JSON.stringify(await get(`/event/${facts().dataset.event}/`));
+      const now = await standing();
       if (now !== seen) await refreshFacts();
       seen = now;
     } catch (problem) {

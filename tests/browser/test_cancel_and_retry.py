@@ -39,3 +39,22 @@ def test_a_running_build_says_that_it_is_being_cancelled(page: Page, live_server
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".verdict")).to_contain_text("Being cancelled")
+
+
+def test_whoever_looks_on_sees_that_somebody_cancels(page: Page, live_server):
+    event = rows.event(rows.repository(), status="2")
+    run = rows.run(event, status="running")
+    page.goto(f"{live_server.url}/builds/{event.pk}/")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    run.request_cancel("eve")
+    expect(page.locator(".verdict")).to_contain_text("Being cancelled, as eve asked…")
+
+
+def test_building_the_latest_asks_for_the_branch_of_this_build(page: Page, live_server):
+    event = rows.event(rows.repository(), status="4", ref="refs/heads/feature/x")
+    rows.run(event)
+    page.goto(f"{live_server.url}/builds/{event.pk}/")
+    with page.expect_request("**/check/") as asked:
+        page.get_by_role("button", name="Build the latest").click()
+    assert asked.value.post_data_json == {"repo": "exporter", "branch": "feature/x"}
+    expect(page.locator("#notice")).to_contain_text("exporter")

@@ -126,7 +126,7 @@ def test_an_event_that_another_tool_recorded_has_a_page_too(client: Client):
 
 
 def test_it_asks_the_database_the_same_number_of_times_for_one_attempt_and_for_many(client: Client, django_assert_num_queries):
-    event = rows.event(rows.repository())
+    event = rows.event(rows.repository(), status="2")
     rows.run(event)
     client.get(f"/builds/{event.pk}/")
     with django_assert_num_queries(4):
@@ -139,3 +139,45 @@ def test_it_asks_the_database_the_same_number_of_times_for_one_attempt_and_for_m
 
 def test_an_event_that_is_not_there_is_not_found(client: Client):
     assert client.get("/builds/99/").status_code == 404
+
+
+def test_a_waiting_build_tells_its_place_in_the_queue(client: Client):
+    busy, quiet = rows.repository("busy"), rows.repository("quiet")
+    events = [rows.event(busy) for _ in range(3)] + [rows.event(quiet)]
+    for event in events:
+        rows.run(event)
+    rows.run(rows.event(busy, status="2"), status="running")
+    assert "Place 1 of 4 in the queue" in page_of(client, events[3])  # the other repository has its turn already
+    assert "Place 4 of 4 in the queue" in page_of(client, events[2])
+
+
+def test_a_build_that_runs_or_is_to_be_cancelled_has_no_place_in_it(client: Client):
+    running, called_off = rows.event(rows.repository(), status="2"), rows.event(rows.repository("other"))
+    rows.run(running)
+    rows.run(called_off, cancel_requested_at=timezone.now(), cancelled_by="eve")
+    assert "in the queue" not in page_of(client, running)
+    page = page_of(client, called_off)
+    assert "in the queue" not in page
+    assert "Being cancelled, as eve asked…" in page
+
+
+@pytest.mark.parametrize(
+    ("ref", "attributes"),
+    [
+        ("refs/heads/feature/x", 'data-branch="feature/x" data-tag=""'),
+        ("refs/tags/v1", 'data-branch="" data-tag="v1"'),
+        ("HEAD", 'data-branch="" data-tag=""'),
+    ],
+)
+def test_building_the_latest_means_the_same_branch_or_tag(client: Client, ref, attributes):
+    event = rows.event(rows.repository(), status="4", ref=ref)
+    rows.run(event)
+    assert f'data-repo="exporter" {attributes}>Build the latest<' in page_of(client, event)
+
+
+def test_an_attempt_that_the_portal_made_by_itself_says_so(client: Client):
+    event = rows.event(rows.repository(), status="3", digest=rows.DIGEST)
+    rows.run(event, status="failed", reason="The node went away.")
+    assert "made by the portal" not in page_of(client, event)
+    rows.run(event, attempt=2, automatic=True)
+    assert "made by the portal, as the cluster ended the attempt before" in page_of(client, event)
