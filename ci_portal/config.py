@@ -81,6 +81,9 @@ class Build(Section):
     cache: bool = False
     #: Where the local backend works (builds/) and leaves images without a registry (images/).
     folder: str = "var"
+    #: Local backend: bytes of disk that one build may take (0: no limit), and that stay free on the disk of `folder`.
+    disk_bytes: Annotated[int, Field(ge=0)] = 20 * 1024**3
+    disk_free_bytes: Annotated[int, Field(ge=0)] = 512 * 1024**2
 
 
 class Kubernetes(Section):

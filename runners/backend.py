@@ -68,11 +68,17 @@ def _backend(name: str, config_json: str) -> Backend:
         from runners.backends.kubernetes import KubernetesBackend
 
         return KubernetesBackend(job_settings(config), kubeconfig=config.kubernetes.kubeconfig, context=config.kubernetes.context)
-    from runners.backends.local import LocalBackend
+    from runners.backends.local import Limits, LocalBackend
 
     folder = BASE_DIR / config.build.folder
+    limits = Limits(config.build.disk_bytes, config.build.disk_free_bytes, config.output.limit_bytes)
     return LocalBackend(
-        folder / "builds", Path(config.conf_folder) / "ca", layouts=folder / "images", trusted_pem=bundle(), pins=pins
+        folder / "builds",
+        Path(config.conf_folder) / "ca",
+        layouts=folder / "images",
+        trusted_pem=bundle(),
+        pins=pins,
+        limits=limits,
     )
 
 

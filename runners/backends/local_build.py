@@ -163,7 +163,9 @@ class Supervisor:
         remove_tree(self.folder / "secrets")
         report = read_json(self.folder / f"{name}.report")
         if code:
-            self._look(log)  # a disk that is full now is why it failed
+            self._look(log)
+            if self.disk.is_full():  # which is why it failed
+                self.end_as("disk_full")
             found = diagnose(name, report.get("error", ""), log.tail.decode("utf-8", "replace"), code, self.plan.image)
             report = {"error": found.error, "why": found.sentence} | ({"step": found.step} if found.step else {}) | report
         self._tell(f"{name}.json", {**told, "finished_at": _now(), "exit_code": code, "report": report | log.report()})

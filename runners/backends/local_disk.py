@@ -13,6 +13,8 @@ from typing import Any
 
 #: What the system says of a disk, or of a user's share of one, that takes no more.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: With less than this free a disk is as good as full.
+FULL_BYTES = 1 << 17
 #: Of every look so many seconds are spent on measuring, at most; a folder takes as many looks as that makes.
 _LOOK_SECONDS = 0.01
 #: Between the end of one measurement and the beginning of the next.
@@ -73,6 +75,10 @@ class DiskWatch:
         if self.most and (used := self._measure()) > self.most:
             return {"outcome": "disk_limit", "used": used, "most": self.most}
         return {}
+
+    def is_full(self) -> bool:
+        """Whether next to nothing can be written any more. Raises OSError."""
+        return free_bytes(self.folder) < FULL_BYTES
 
     def _measure(self) -> int:
         """Go on measuring for an instant; returns what was found so far of what the folder takes."""

@@ -8,7 +8,9 @@ from runners.backends.base import ContainerState
 from runners.backends.local_disk import in_words
 
 LOST = "The build's process on this machine ended without a result (it was killed, or the machine restarted): build it again."
-LOST_HERE = "The build's process on this machine ended without a result, it was killed: build it again."
+LOST_HERE = (
+    "The build's process on this machine ended without a result: it was killed, or could not write to its folder. Build it again."
+)
 RESTARTED = "The machine that ran the build was restarted before the build had ended: build it again."
 CONTAINER_ENDED = "The container in which the build ran was ended before the build had: build it again."
 GONE = "The build's folder on this machine was removed before the build had ended, which ended it: build it again."
