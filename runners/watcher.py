@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
@@ -42,6 +42,7 @@ GIVE_UP_SECONDS = 10.0  # how late a run that waits for too long may be ended
 RECONCILE_SECONDS, RECONCILE_REST_SECONDS = 600.0, 15.0  # usually; and at least between two passes, however often one is wanted
 BACKENDS_SECONDS = 30.0  # how soon runs of a backend that is no longer the configured one are seen
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
+LEAVE_SECONDS = 2.0  # how long what was begun (a launch, a file for the archive) may take to end once `stop` was called
 LAUNCHES = 50  # waiting runs looked at together
 BATCH = 256  # pieces of work taken from the inbox before they are stored together
 
@@ -321,12 +322,14 @@ class Watcher:
     def _leave(self) -> None:
         for follow in list(self.follows.values()):
             self._drop(follow)
+        self.launches.shutdown(wait=False, cancel_futures=True)
+        self.calls.shutdown(wait=False, cancel_futures=True)
+        begun = (self.launching, self.archiving, self.pruning, self.reconciling)
+        wait([future for future in begun if future], LEAVE_SECONDS)
         try:
             leases.release(self.me)
         except AWAY as error:
             logger.warning("leases stay until they lapse: %s", error)
+        logger.info("stopped; running builds go on")
         for backend in self.backends.values():
             backend.close()
-        self.launches.shutdown(wait=False, cancel_futures=True)
-        self.calls.shutdown(wait=False, cancel_futures=True)
-        logger.info("stopped; running builds go on")

@@ -17,7 +17,7 @@ class UwsgiPortal(Portal):
     """A portal as production runs it, in one process so that whatever blocks it blocks all."""
 
     def start(self) -> None:
-        assert self.manage("migrate", "--verbosity", "0", log="migrate.log").wait(120) == 0, self.logs()
+        self.make_tables()
         self._start_processes()
 
     def _start_processes(self) -> None:
