@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import orjson
 import urllib3
+import yaml
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError, TimeoutError
 
@@ -45,6 +46,8 @@ class Api:
                 config.load_kube_config(self.kubeconfig, self.context or None, settings, persist_config=False)  # type: ignore[no-untyped-call]
             else:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
+        except yaml.YAMLError:  # its text may quote the file
+            raise ApiError(0, f"the kubeconfig {self.kubeconfig} can't be used: it is no valid YAML") from None
         except (config.ConfigException, OSError, ValueError) as error:
             where = f"the kubeconfig {self.kubeconfig}" if self.kubeconfig else "the pod's service account"
             raise ApiError(0, f"{where} can't be used: {error}") from None
