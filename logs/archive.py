@@ -41,8 +41,13 @@ def archive(output: Output) -> bool:
     The file is written first and under a name of its own, which the row carries from before the first byte: whatever a crash
     leaves behind is found and removed by the next attempt. Raises ArchiveError, with the chunks still in place.
     """
-    output.refresh_from_db()
-    if output.closed_at is None or output.archived_at is not None or output.removed_at is not None or not output.size:
+    if (
+        not _is_there(output)
+        or output.closed_at is None
+        or output.archived_at is not None
+        or output.removed_at is not None
+        or not output.size
+    ):
         return False
     leftover, name = output.archive, new_name(output.run_id)
     if not _claim(output, leftover, name):
@@ -63,9 +68,17 @@ def archive(output: Output) -> bool:
         if finished:
             OutputChunk.objects.filter(output_id=output.pk).delete()
     if not finished:
-        default_storage.delete(stored)  # another attempt took over
-    output.refresh_from_db()
-    return bool(finished)
+        default_storage.delete(stored)  # another attempt took over, or the output was removed
+    return _is_there(output) and bool(finished)
+
+
+def _is_there(output: Output) -> bool:
+    """Read the row again; False where it was deleted meanwhile."""
+    try:
+        output.refresh_from_db()
+    except Output.DoesNotExist:
+        return False
+    return True
 
 
 def _claim(output: Output, leftover: str, name: str) -> bool:
@@ -177,15 +190,18 @@ def clear(output: Output, go_on: Callable[[], bool] = lambda: True) -> bool:
             return False
         some = list(chunks.values_list("pk", flat=True)[:CHUNKS])
         OutputChunk.objects.filter(pk__in=some).delete()
-    output.refresh_from_db(fields=["archive", "removed_at"])
-    if output.removed_at is None:
+    now = Output.objects.filter(pk=output.pk).values_list("archive", "removed_at").first()
+    if now is None:
+        return True  # another process has just removed the whole row
+    name, removed_at = now
+    if removed_at is None:
         return False
     try:
-        if output.archive:
-            default_storage.delete(output.archive)
+        if name:
+            default_storage.delete(name)
     except Exception as error:  # storages raise what they like
         raise ArchiveError(f"the output of run {output.run_id} could not be removed: {error}") from error
-    Output.objects.filter(pk=output.pk, archive=output.archive).update(archive="", frames=[])
+    Output.objects.filter(pk=output.pk, archive=name).update(archive="", frames=[])
     return True
 
 

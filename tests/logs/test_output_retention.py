@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from logs.archive import archive
+from logs.archive import archive, clear
 from logs.models import Log, Output, OutputChunk
 from logs.output import Recorder
 from logs.retention import Told, expired_output, remove_output
@@ -99,6 +99,13 @@ def test_a_file_that_a_crash_left_behind_is_removed_by_the_next_pruning():
     Output.objects.update(removed_at=timezone.now())
     prune(7, 0)
     assert not default_storage.exists(output.archive)
+
+
+def test_an_output_whose_row_another_process_has_deleted_is_gone():
+    output = printed(days_ago=8)
+    Output.objects.filter(pk=output.pk).delete()
+    assert clear(output)
+    assert not archive(output)
 
 
 def test_more_than_a_batch_is_pruned(monkeypatch):
