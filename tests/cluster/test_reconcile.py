@@ -1,5 +1,6 @@
 """Rows against a real cluster's Jobs and Secrets, with the portal's own Role and no more."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from django.utils import timezone
 from events.models import Event
 from logs.models import Log
 from runners import reconcile as reconciling
+from runners import watcher as watching
 from runners.backends.kubernetes import KubernetesBackend
 from runners.backends.kubernetes_api import MERGE_PATCH
 from runners.build import BuildSecrets, JobSettings
@@ -23,7 +25,7 @@ from runners.follow import Follow
 from runners.models import Run, new_uid
 from runners.reconcile import Kind, find, reconcile
 from tests.support import rows
-from tests.support.cluster import BUILDER_IMAGE, Namespace, namespace
+from tests.support.cluster import BUILDER_IMAGE, Cutter, Namespace, namespace
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.django_db]
 
@@ -182,6 +184,32 @@ def test_the_command_says_in_one_line_that_the_cluster_is_away(space, backend, t
     with pytest.raises(CommandError, match=r"^backend kubernetes: The cluster can't be reached: .*refused\.$"):
         call_command("reconcile")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_watcher_reconciles_when_the_cluster_is_back(space, backend, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(watching, "RECONCILE_REST_SECONDS", 0.2)
+    cutter = Cutter(space.kubeconfig, tmp_path)
+    through = KubernetesBackend(backend.settings, cutter.kubeconfig)
+    monkeypatch.setattr(watching, "places", lambda: [through])
+    watcher = watching.Watcher(through)
+    thread = threading.Thread(target=watcher.watch_forever)
+    thread.start()
+    try:
+        assert gone(lambda: not (watcher.reconciling and watcher.reconciling.done() and through.informer.wait_synced(0)))
+        assert gone(lambda: watcher.due.get("reconcile", 0) < time.monotonic() + 500)  # the first passes are over
+        name = without_row(backend)
+        Run.objects.all().delete()
+        assert space.get("jobs", name)["metadata"].get("deletionTimestamp") is None
+        cutter.refusing = True
+        assert cutter.cut()
+        time.sleep(0.5)
+        cutter.refusing = False
+        assert gone(lambda: space.get("jobs", name))
+    finally:
+        watcher.stop()
+        thread.join(20)
+        cutter.close()
 
 
 def test_more_jobs_than_one_answer_holds_are_all_seen(backend, monkeypatch):
