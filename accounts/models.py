@@ -1,4 +1,4 @@
-"""API tokens: what scripts log in with."""
+"""API tokens: what scripts log in with; and the permissions that roles give."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from accounts.roles import SCOPES
+
 PREFIX = "cip_"  # lets secret scanners recognise a token that leaked
 
 
@@ -22,15 +24,31 @@ def digest(key: str) -> str:
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     """Named reads and the one way to make a token."""
 
-    def issue(self, user: Any, name: str, expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+    def issue(self, user: Any, name: str, expires_at: datetime | None = None, *, scope: str = "build") -> tuple[ApiToken, str]:
         """Make a token; returns it and its text, which nobody can read again."""
         key = PREFIX + secrets.token_urlsafe(32)
-        return self.create(user=user, name=name, digest=digest(key), expires_at=expires_at), key
+        return self.create(user=user, name=name, digest=digest(key), expires_at=expires_at, scope=scope), key
 
     def usable(self, key: str) -> ApiToken | None:
         """The token with this text, if it has not expired and its user may still log in."""
         alive = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
         return self.filter(alive, digest=digest(key), user__is_active=True).select_related("user").first()
+
+
+class Access(models.Model):
+    """No table: what the permissions of `accounts.roles` hang on."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        permissions = [
+            ("read", "See everything but secrets"),
+            ("build", "Register, check, cancel and retry"),
+            ("administer", "Administer the portal"),
+        ]
+
+    def __str__(self) -> str:
+        return "access"
 
 
 class ApiToken(models.Model):
@@ -39,6 +57,8 @@ class ApiToken(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100)
     digest = models.CharField(max_length=64, unique=True)
+    #: One of accounts.roles.SCOPES. Tokens that were made before there were scopes keep doing what they did.
+    scope = models.CharField(max_length=10, choices=[(scope, scope) for scope in SCOPES], default="build", db_default="admin")
     created_at = models.DateTimeField(auto_now_add=True)
     used_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)  # NULL: never

@@ -6,42 +6,42 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts.permissions import is_admin
+from accounts.roles import Level, level_of
 
 View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> Callable[..., HttpResponseBase]:
-    """Make a page of a view that answers GET: with `auth.mode` required, whoever isn't logged in is sent to the login first."""
-    return require_safe(_guarded(view))
+    """Make a page of a view that answers GET, for viewers and more; who isn't logged in is sent to the login first."""
+    return require_safe(_guarded(view, Level.READ))
 
 
 def admin_page(view: View) -> Callable[..., HttpResponseBase]:
     """Make a page for admins of a view that answers GET and its own form's POST; whoever else is logged in gets a 403."""
-
-    @wraps(view)
-    def for_admins(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not is_admin(request.user):
-            raise PermissionDenied
-        return view(request, *args, **kwargs)
-
-    return require_http_methods(["GET", "HEAD", "POST"])(_guarded(for_admins))
+    return require_http_methods(["GET", "HEAD", "POST"])(_guarded(view, Level.ADMIN))
 
 
-def _guarded(view: View) -> Callable[..., HttpResponseBase]:
+def _guarded(view: View, level: Level) -> Callable[..., HttpResponseBase]:
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if settings.PORTAL.auth.mode == "required" and not request.user.is_authenticated:
+        if level_of(request) >= level:
+            return view(request, *args, **kwargs)
+        if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
-        return view(request, *args, **kwargs)
+        return render(request, "403.html", status=403)
 
     return cache_control(private=True, no_cache=True)(ensure_csrf_cookie(guarded))
+
+
+def access(request: HttpRequest) -> dict[str, bool]:
+    """For templates: what whoever looks at the page may do, so that it offers nothing that would be refused."""
+    level = level_of(request) if hasattr(request, "user") else Level.NONE
+    return {"may_build": level >= Level.BUILD, "may_administer": level >= Level.ADMIN}

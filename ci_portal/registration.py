@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from ci_portal.api.problems import Problem
+from ci_portal.api.problems import Problem, field_error
 from logs.models import Log
 from repos import urls
 from repos.credentials import GitLogin, git_login, store_git_login
@@ -34,6 +34,7 @@ class CheckRequest:
     ca_secret: str | None = None
     force: bool = False
     dry_run: bool = False
+    may_change_logins: bool = True  # whether a login that differs from the stored one may take its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,19 @@ def find(request: CheckRequest) -> Wanted:
         split = _url_of(request.repo)
         sent = sent or GitLogin(split.username, split.password)
         repository = Repository.objects.filter(repo=split.url).order_by("id").first() or _described(split.url, request)
-    stored = git_login(repository) if repository.pk and not sent else GitLogin()
+    stored = git_login(repository) if repository.pk and (not sent or not request.may_change_logins) else GitLogin()
+    if sent and stored and sent != stored and not request.may_change_logins:
+        raise _needs_admin(repository)
     return Wanted(repository, sent or stored, _settings(repository, request), sent)
+
+
+def _needs_admin(repository: Repository) -> Problem:
+    """A builder builds; whoever could change what others build with could also point it at what only they may read."""
+    detail = (
+        f"{repository.repo_name} has git credentials already, and these differ: leave user and token out, or have an admin"
+        " change them."
+    )
+    return Problem(403, "forbidden", detail, errors=[field_error(name, detail, "forbidden") for name in ("user", "token")])
 
 
 def _url_of(repo: str) -> urls.SplitUrl:

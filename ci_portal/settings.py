@@ -72,6 +72,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.pages.access",
             ],
         },
     }
@@ -198,6 +199,12 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+#: NIST SP 800-63B, section 3.1.1.2: long enough, and none of those that everybody tries first.
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
 CSRF_FAILURE_VIEW = "ci_portal.api.problems.csrf_failure"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"

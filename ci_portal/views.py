@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.roles import Level, level_of
 from ci_portal.api.filters import refuse_parameters
 from ci_portal.api.parsers import fields_of
 from ci_portal.api.problems import Problem
@@ -41,6 +42,7 @@ class CheckView(APIView):
     """Handle one repository in one go: resolve its commit, record an event, launch its build."""
 
     serializer_class = CheckSerializer
+    levels = {"POST": Level.BUILD}
 
     @extend_schema(
         operation_id="check",
@@ -60,7 +62,7 @@ class CheckView(APIView):
         refuse_parameters(request)
         body = CheckSerializer(data=fields_of(request))
         body.is_valid(raise_exception=True)
-        wanted = CheckRequest(**body.validated_data)
+        wanted = CheckRequest(**body.validated_data, may_change_logins=level_of(request) >= Level.ADMIN)
         actor = request.user.get_username() or wanted.user
         if wanted.dry_run:
             return Response(dry_run(wanted, actor))
@@ -100,6 +102,8 @@ def _idempotency(request: Request, validated: dict[str, Any]) -> Idempotency | N
 class CancelView(APIView):
     """`POST /event/<id>/cancel/`."""
 
+    levels = {"POST": Level.BUILD}
+
     @extend_schema(operation_id="event_cancel", request=None, responses=ACTED)
     def post(self, request: Request, pk: int) -> Response:
         """End the event's build: 200 once it is cancelled, 202 while its watcher ends it; safe to repeat."""
@@ -108,6 +112,8 @@ class CancelView(APIView):
 
 class RetryView(APIView):
     """`POST /event/<id>/retry/`."""
+
+    levels = {"POST": Level.BUILD}
 
     @extend_schema(operation_id="event_retry", request=None, responses=ACTED)
     def post(self, request: Request, pk: int) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accounts.roles import Level
 from ci_portal.api.filters import filterset, time_filters
 from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Resource, Row
@@ -22,6 +23,7 @@ class Events(Resource):
 
     noun = "event"
     row_url = "event-row"
+    levels = {"POST": Level.BUILD}
     queryset = Event.objects.all()
     serializer_class = EventSerializer
     filterset_class = type(

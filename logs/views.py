@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accounts.roles import Level
 from ci_portal.api.filters import filterset
 from ci_portal.api.resource import Collection, Resource, Row
 from logs.models import Log
@@ -22,6 +23,7 @@ class Logs(Resource):
 
     noun = "log entry"
     row_url = "log-row"
+    levels = {"POST": Level.BUILD}
     queryset = Log.objects.all()
     serializer_class = LogSerializer
     filterset_class = filterset(COMPARED, numbers=["id", "event_uuid", "Runner_uuid"], times={"create_at": "create_at"})

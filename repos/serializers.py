@@ -9,6 +9,8 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from rest_framework import serializers
 
+from accounts.permissions import forbidden
+from accounts.roles import Level, level_of
 from ci_portal.api.texts import FreeText, Secret, SecretKey
 from ci_portal.api.times import LegacyTime, UtcTime
 from ci_portal.api.wire import WireSerializer, sources
@@ -145,12 +147,22 @@ class RepositorySerializer(WireSerializer):
     def update(self, instance: Repository, validated_data: dict[str, Any]) -> Repository:
         """Change a repository. A new name goes to its history and events too; a new server gets no credential of the old one."""
         sent, name, url = self._sent(validated_data), instance.repo_name, instance.repo
+        self._refuse_builders(instance, validated_data, sent)
         repository: Repository = super().update(instance, validated_data)
         if repository.repo_name != name:
             Log.objects.filter(repository_id=name).update(repository_id=repository.repo_name)
             repository.events.update(repo=repository.repo_name)
         self.changes += logins.apply(repository, sent, moved=not logins.same_place(url, repository.repo))
         return repository
+
+    def _refuse_builders(self, instance: Repository, changed: dict[str, Any], sent: logins.Sent) -> None:
+        """Where the source is, with which credentials, and whom to trust there are for admins to change. Raises a 403 problem."""
+        guarded = {"repo": instance.repo, "ca_secret": instance.ca_secret}
+        fields = [name for name, value in guarded.items() if changed.get(name, value) != value]
+        fields += [name for name, to in SECRETS.items() if getattr(sent, to) is not None]
+        request = self.context["request"]
+        if fields and level_of(request) < Level.ADMIN:
+            raise forbidden(request, Level.ADMIN, *fields)
 
     @staticmethod
     def _sent(validated_data: dict[str, Any]) -> logins.Sent:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from accounts.roles import Level
 from ci_portal.api.filters import filterset
 from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Named, Resource, Row
@@ -22,6 +23,8 @@ class Repositories(Resource):
     noun = "repository"
     row_url = "repo-row"
     identifiers = ("id", "repo_name")
+    #: Builders add repositories and change how they are built; the serializer keeps URLs and credentials for admins.
+    levels = {"POST": Level.BUILD, "PUT": Level.BUILD, "PATCH": Level.BUILD}
     queryset = Repository.objects.all()
     serializer_class = RepositorySerializer
     filterset_class = filterset(COMPARED, numbers=["id"], flags=["supersede"], times={"Time": "time"})

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from accounts.roles import Level
 from ci_portal.api.filters import filterset, time_filters
 from ci_portal.api.problems import Problem
 from ci_portal.api.resource import Collection, Resource, Row
@@ -27,6 +28,7 @@ class Runs(Resource):
 
     noun = "run"
     row_url = "job-row"
+    levels = {"POST": Level.BUILD}
     queryset = Run.objects.all()
     serializer_class = RunSerializer
     filterset_class = type(

@@ -15,7 +15,6 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext, pgettext_lazy
 
-from accounts.permissions import is_admin
 from ci_portal.script_texts import script_texts
 
 register = template.Library()
@@ -118,12 +117,6 @@ def duration(start: datetime | None, end: datetime | None = None, counting: bool
 def ref_name(ref: str) -> str:
     """Return refs/heads/main as main."""
     return ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
-
-
-@register.filter
-def may_administer(user: Any) -> bool:
-    """Return whether the reader may look after the portal itself."""
-    return is_admin(user)
 
 
 @register.simple_tag

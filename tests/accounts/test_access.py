@@ -14,19 +14,13 @@ from repos.models import Repository
 
 
 @pytest.fixture
-def alice(db):
-    return User.objects.create_user("alice", password="correct horse")
+def alice(member):
+    return member("builder", "alice")
 
 
 @pytest.fixture
 def token(alice):
     return ApiToken.objects.issue(alice, "nightly")[1]
-
-
-@pytest.fixture
-def required(settings):
-    auth = settings.PORTAL.auth.model_copy(update={"mode": "required"})
-    settings.PORTAL = settings.PORTAL.model_copy(update={"auth": auth})
 
 
 def add(client, **headers):
@@ -142,7 +136,7 @@ def test_the_description_of_the_api_is_public(client):
 
 
 def test_logging_in_and_out(client, alice):
-    assert client.post("/login/", {"username": "alice", "password": "correct horse"})["Location"] == "/"
+    assert client.post("/login/", {"username": "alice", "password": "correct horse battery"})["Location"] == "/"
     assert "_auth_user_id" in client.session
     client.post("/logout/")
     assert "_auth_user_id" not in client.session

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from accounts.models import ApiToken
+from accounts.roles import SCOPES
 
 
 class Command(BaseCommand):
@@ -22,14 +23,15 @@ class Command(BaseCommand):
         """USER, NAME and how long it is good for."""
         parser.add_argument("user", help="whose rights the token has")
         parser.add_argument("name", help="what it is for, like 'nightly builds'")
+        parser.add_argument("--scope", choices=list(SCOPES), default="build", help="what it may do at most (default: build)")
         parser.add_argument("--days", type=int, help="days until it expires; without this, it never does")
 
-    def handle(self, *args: Any, user: str, name: str, days: int | None, **options: Any) -> None:
+    def handle(self, *args: Any, user: str, name: str, scope: str, days: int | None, **options: Any) -> None:
         """Make it. Raises CommandError."""
         model = get_user_model()
         owner = model._default_manager.filter(**{model.USERNAME_FIELD: user}).first()
         if owner is None:
-            raise CommandError(f"there is no user {user!r}: `manage.py createsuperuser` makes the first one")
+            raise CommandError(f"there is no user {user!r}: `manage.py create_user` makes one")
         if not 1 <= len(name) <= 100:
             raise CommandError("a token's name has 1 to 100 characters")
         if days is not None and not 1 <= days <= 3650:
@@ -37,4 +39,4 @@ class Command(BaseCommand):
         if ApiToken.objects.filter(user=owner, name=name).exists():
             raise CommandError(f"{user} has a token named {name!r} already: choose another name")
         expires_at = timezone.now() + timedelta(days=days) if days else None
-        self.stdout.write(ApiToken.objects.issue(owner, name, expires_at)[1])
+        self.stdout.write(ApiToken.objects.issue(owner, name, expires_at, scope=scope)[1])
