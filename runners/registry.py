@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import ssl
+import threading
 import time
 import urllib.parse
 from dataclasses import dataclass, field
@@ -168,11 +169,17 @@ class Registry:
 
     def _body(self, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
         deadline, body = time.monotonic() + BODY_SECONDS, bytearray()
-        while piece := response.read1(16384):
-            body += piece
-            if len(body) > limit or time.monotonic() > deadline:
-                response.close()
-                raise RegistryError(f"{self.address} answers with more than a registry would", "not_a_registry")
+        watch = threading.Timer(BODY_SECONDS, _end, (response,))  # one read may wait for a chunk's head without end
+        watch.daemon = True
+        watch.start()
+        try:
+            while len(body) <= limit and (piece := response.read1(16384)):
+                body += piece
+        finally:
+            watch.cancel()
+        if len(body) > limit or time.monotonic() > deadline:
+            response.close()
+            raise RegistryError(f"{self.address} answers with more than a registry would", "not_a_registry")
         response.release_conn()
         return bytes(body)
 
@@ -230,6 +237,11 @@ class Registry:
             return RegistryError(f"{self.address} takes no image of this name (answer {answer.status})", "registry_name_refused")
         message = f"{self.address} answers {answer.status}, as no registry would: check the address"
         return RegistryError(message, "not_a_registry")
+
+
+def _end(response: urllib3.BaseHTTPResponse) -> None:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # it has just been read to its end
+        response.shutdown()
 
 
 def _no_address(address: str) -> RegistryError:

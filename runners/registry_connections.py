@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, TimeoutError
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
+#: Longest that one answer's head may take, however slowly it drips.
+ANSWER_SECONDS = 30.0
 
 #: Whether the portal may connect to an address.
 Judge = Callable[[IPv4Address | IPv6Address], bool]
@@ -58,9 +62,36 @@ class _Guarded:
         return dialed
 
 
-def _guarded(pool: type, connection: type, guard: Judge) -> Any:
-    dialing = type("Guarded" + connection.__name__, (_Guarded, connection), {"guard": staticmethod(guard)})
-    return type("Guarded" + pool.__name__, (pool,), {"ConnectionCls": dialing})
+class _Bounded:
+    """Waits ANSWER_SECONDS for the whole head of an answer: alone, each byte of it would begin READ_SECONDS anew."""
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> Any:
+        late = threading.Event()
+        watch = threading.Timer(ANSWER_SECONDS, self._give_up, (late,))
+        watch.daemon = True
+        watch.start()
+        try:
+            response = super().getresponse()
+        finally:
+            watch.cancel()
+        if late.is_set():  # the end of the connection reads like that of the head
+            raise TimeoutError("the answer's head did not end")
+        return response
+
+    def _give_up(self, late: threading.Event) -> None:
+        late.set()
+        if self.sock is not None:
+            with suppress(OSError):  # it has just ended
+                # Of the plain socket: TLS's own would wait for the other side.
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+def _pool(pool: type, connection: type, guard: Judge | None) -> Any:
+    kinds: tuple[type, ...] = (_Guarded, _Bounded) if guard else (_Bounded,)
+    dialing = type("Portal" + connection.__name__, (*kinds, connection), {"guard": staticmethod(guard)} if guard else {})
+    return type("Portal" + pool.__name__, (pool,), {"ConnectionCls": dialing})
 
 
 @lru_cache(maxsize=16)
@@ -74,9 +105,8 @@ def connections(ca_pem: str, guard: Judge | None = None) -> urllib3.PoolManager:
         context.load_verify_locations(cadata=ca_pem)
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     pool = urllib3.PoolManager(num_pools=32, maxsize=4, ssl_context=context, timeout=timeout, retries=False)
-    if guard:
-        pool.pool_classes_by_scheme = {
-            "http": _guarded(HTTPConnectionPool, HTTPConnection, guard),
-            "https": _guarded(HTTPSConnectionPool, HTTPSConnection, guard),
-        }
+    pool.pool_classes_by_scheme = {
+        "http": _pool(HTTPConnectionPool, HTTPConnection, guard),
+        "https": _pool(HTTPSConnectionPool, HTTPSConnection, guard),
+    }
     return pool

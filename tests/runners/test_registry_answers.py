@@ -2,13 +2,18 @@
 
 import hashlib
 import http.server
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from runners import registry as registry_client
+from runners import registry_connections
 from runners.registry import Registry, RegistryError, RegistryRefused, RegistryUnreachable, RegistryUntrusted
+from tests.support.pki import Authority
 from tests.support.registry_server import free_port
 
 BODY = b'{"schemaVersion":2}'
@@ -241,3 +246,53 @@ def test_a_guarded_client_sends_no_login_to_a_token_server_out_of_bounds():
 def test_a_guarded_client_says_when_a_name_is_not_known():
     with pytest.raises(RegistryUnreachable, match="its name is not known"):
         Registry("no-such-registry.invalid", guard=lambda address: True).confirm("app", DIGEST)
+
+
+@contextmanager
+def dripping(wrap=lambda accepted: accepted, begin: bytes = b"HTTP/1.1 200 OK\r\nX-Endless: ") -> Iterator[str]:
+    """The address of a server that sends a line without end, a byte at a time, in a header or where `begin` says."""
+    over = threading.Event()
+
+    def drip(accepted: socket.socket) -> None:
+        with suppress(OSError):
+            connection = wrap(accepted)
+            connection.recv(4096)
+            connection.sendall(begin)
+            while not over.wait(0.05):
+                connection.sendall(b"a")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+
+
+@pytest.mark.parametrize("guard", [None, lambda address: True])
+def test_an_answer_that_never_ends_is_given_up(monkeypatch, guard):
+    """Else four such registries would keep a watcher from settling anything."""
+    monkeypatch.setattr(registry_connections, "ANSWER_SECONDS", 0.5)
+    with dripping() as address, pytest.raises(RegistryUnreachable, match="no answer in time"):
+        Registry(address, insecure=True, guard=guard).confirm("app", DIGEST)
+
+
+def test_an_answer_over_tls_that_never_ends_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry_connections, "ANSWER_SECONDS", 0.5)
+    authority = Authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.write(tmp_path))
+    server = dripping(lambda accepted: context.wrap_socket(accepted, server_side=True))
+    with server as address, pytest.raises(RegistryUnreachable, match="no answer in time"):
+        Registry(address, ca_pem=authority.pem).confirm("app", DIGEST)
+
+
+def test_a_body_that_never_ends_is_given_up(monkeypatch):
+    """The head of a chunk, which is read in one go."""
+    monkeypatch.setattr(registry_client, "BODY_SECONDS", 0.5)
+    begin = b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n5;"
+    with dripping(begin=begin) as address, pytest.raises(RegistryError, match="no connection|more than a registry would"):
+        Registry(address, insecure=True).check_push("app")
