@@ -55,7 +55,7 @@ class Dev:
         """Start it and wait until it says where it is."""
         before = self.said().count("CI Portal is at")
         process, asked = self.start(*arguments, port=port)
-        until(lambda: self.said().count("CI Portal is at") > before or process.poll() is not None, 30)
+        until(lambda: self.said().count("CI Portal is at") > before or process.poll() is not None, 90)
         assert process.poll() is None, self.said()
         return process, asked
 
@@ -102,6 +102,19 @@ def test_it_says_where_it_is_with_the_sample_registered_and_ends_on_ctrl_c(dev: 
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
     assert not any(os.path.exists(f"/proc/{pid}") for pid in running.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_told_again_and_again_to_stop_it_still_ends_its_children_and_tells_of_no_trouble(dev: Dev, number: int):
+    process, _ = dev.run("--no-sample")
+    running = children(process.pid)
+    for again in (number, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(again)
+        time.sleep(0.05)
+    assert process.wait(10) == 0
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in running.values())
+    assert "Stopped." in dev.said()
+    assert "Traceback" not in dev.said()
 
 
 def test_the_samples_url_stays_and_what_was_deleted_stays_away(dev: Dev):
