@@ -26,6 +26,7 @@ from logs.output import Recorder, StaleWriter
 from repos.credentials import CredentialUnreadable, GitLogin
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
 from runners.describe import build_secrets, build_spec, registry_of, secrets_of
+from runners.leases import AWAY_SECONDS
 from runners.models import Run
 from runners.outcome import Outcome, outcome, phases
 from runners.record import next_attempt
@@ -48,6 +49,8 @@ LAST_SECONDS = 60
 LAST_TRIES = 6
 #: How long a registry that does not answer is asked again for the digest.
 CONFIRM_SECONDS = 300
+#: Beginning of what is said of a run on a machine that is away.
+ELSEWHERE = "The machine that ran the build has not been heard of for"
 #: Seconds until the deletion of a cancelled run is asked for again.
 DELETE_SECONDS = 5.0
 #: Pieces that a stream may be ahead of the database; with at most 256 KiB each this bounds the memory.
@@ -256,7 +259,9 @@ class Follow:
         ended = outcome(self.spec, state, self.containers)
         # It may quote the Dockerfile, or what the build said last.
         ended = replace(ended, reason=masked(ended.reason, self.secrets))
-        if overdue and not state.finished:
+        if self.run.place not in ("", self.backend.place):
+            ended = Outcome(reason=f"{ELSEWHERE} {AWAY_SECONDS // 60} minutes: see to the portal there, and build it again.")
+        elif overdue and not state.finished:
             late = f"{GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s"
             ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.")
         if self.cancelling and not ended.digest:

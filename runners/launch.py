@@ -25,16 +25,26 @@ def _claim(run: Run, who: str, in_turn: bool) -> bool:
     """Claim the run if MAX_RUNNING leaves room for it and, unless the caller keeps the order (`in_turn`), it is its turn."""
     limit = settings.PORTAL.build.max_running
     until = timezone.now() + timedelta(seconds=LAUNCH_SECONDS)
+    place = _place(run)
+    if run.status == Run.LAUNCHING and run.place not in ("", place):
+        return False  # begun on another machine, where it may even run
     if not limit or run.cancel_requested_at:
-        return run.claim_launch(who, until)
+        return run.claim_launch(who, until, place)
     with transaction.atomic():
         LaunchGate.lock()
         same = Run.objects.filter(backend=run.backend)  # there is a limit for each backend
         free = max(0, limit - same.on_backend().exclude(pk=run.pk).count())
         if free and (in_turn or _is_next(run, same, free)):
-            return run.claim_launch(who, until)
+            return run.claim_launch(who, until, place)
         run.wait_for(f"At most {limit} builds run at once (build.max_running): it starts when its turn comes.")
         return False
+
+
+def _place(run: Run) -> str:
+    try:
+        return backend_named(run.backend).place
+    except Exception:  # launching meets it again, and says so
+        return ""
 
 
 def _is_next(run: Run, same: RunQuerySet, free: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from runners.models import Run
 
 LEASE_SECONDS = 12
 RENEW_SECONDS = 3
+#: A run in a place whose watchers have not renewed its lease for so long is lost, and anyone's to settle.
+AWAY_SECONDS = 300
 
 
 def my_name() -> str:
@@ -54,13 +56,18 @@ def _is_held(run: Run, now: datetime) -> bool:
     return bool(run.claimed_by) and run.claimed_until is not None and run.claimed_until >= now
 
 
-def take(me: str, backends: Iterable[str]) -> list[Run]:
-    """Take every launched run of these backends that nobody holds (any more), and return all that I hold."""
+def take(me: str, backends: Iterable[str], places: Collection[str] = ()) -> list[Run]:
+    """Take every launched run of these backends that nobody holds (any more), and return all that I hold.
+
+    Of runs in other places than these only what their own watchers have left alone for AWAY_SECONDS.
+    """
     now = timezone.now()
     until = now + timedelta(seconds=LEASE_SECONDS)
     mine: list[Run] = []
     launched = Run.objects.on_backend().filter(backend__in=list(backends), launched_at__isnull=False)
-    for run in launched.select_related("event__repository"):
+    silent = now - timedelta(seconds=AWAY_SECONDS)
+    lost = Q(claimed_until__lt=silent) | Q(claimed_until=None, launched_at__lt=silent)
+    for run in launched.filter(Q(place__in={"", *places}) | Q(claimed_by=me) | lost).select_related("event__repository"):
         if run.claimed_by != me:
             dead = _has_died(run.claimed_by)
             if not dead and _is_held(run, now):

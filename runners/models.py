@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs that wait, and those whose launch was begun by a process that did not come back; the oldest first."""
         lapsed = models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=timezone.now())
         return self.filter(models.Q(status=Run.WAITING) | lapsed, managed=True).order_by("id")
+
+    def here(self, places: Collection[str]) -> RunQuerySet:
+        """Runs whose build is in one of these places (`Backend.place`), or in none that only its own watchers can look into."""
+        return self.filter(place__in={"", *places})
 
     def without_event(self) -> RunQuerySet:
         """Active runs whose event another tool has deleted from the database."""
@@ -104,6 +109,7 @@ class Run(models.Model):
     digest = models.CharField(max_length=100, blank=True, default="", db_default="")
     reason = models.CharField(max_length=500, blank=True, default="", db_default="")
     phases = models.JSONField(null=True, blank=True)  # {"clone": {"started": ISO 8601, "finished": …}, …} as containers told
+    place = models.CharField(max_length=64, blank=True, default="", db_default="")  # where the backend has it: Backend.place
     claimed_by = models.CharField(max_length=100, blank=True, default="", db_default="")
     claimed_until = models.DateTimeField(null=True, blank=True)
     epoch = models.PositiveIntegerField(default=0, db_default=0)  # rises with each claim; fences who lost theirs
@@ -157,12 +163,14 @@ class Run(models.Model):
         self.event.refresh_from_db()
         return True
 
-    def claim_launch(self, who: str, until: datetime) -> bool:
-        """waiting → launching, held by `who` until then. Also takes over a launch whose holder's time ran out."""
+    def claim_launch(self, who: str, until: datetime, place: str = "") -> bool:
+        """waiting → launching in that place, held by `who` until then. Also takes over a launch whose holder's time ran out."""
         now = timezone.now()
         free = models.Q(status=Run.WAITING) | models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=now)
         mine = Run.objects.filter(free, pk=self.pk, managed=True, epoch=self.epoch)
-        claimed = mine.update(status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=self.epoch + 1)
+        claimed = mine.update(
+            status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=self.epoch + 1, place=place
+        )
         if claimed:
             self.epoch += 1
             self._read_again()

@@ -22,7 +22,7 @@ from logs.output import Recorder, StaleWriter
 from runners.backend import BACKENDS, backend_named, configured_backend
 from runners.backends.base import Backend, BackendError, Held, Unreachable
 from runners.describe import build_spec
-from runners.models import Installation, Run
+from runners.models import Installation, Run, RunQuerySet
 
 logger = logging.getLogger(__name__)
 
@@ -113,12 +113,13 @@ def find(backend: Backend) -> list[Finding]:
     The backend is asked before the rows are read: a run is committed before its build is made, so a build without a row then has
     none any more. The other way round, a run counts as launched only if it was before the backend was asked.
     """
-    launched = set(Run.objects.on_backend().filter(backend=backend.name, launched_at__isnull=False).values_list("pk", flat=True))
+    here = Run.objects.filter(backend=backend.name).here([backend.place])
+    launched = set(here.on_backend().filter(launched_at__isnull=False).values_list("pk", flat=True))
     builds = {held.run_uid: held for held in backend.inventory()}
     mine, now = Installation.identity(), timezone.now()
     known: set[str] = set()
     found: list[Finding] = []
-    for run in _runs(backend.name, builds):
+    for run in _runs(here, builds):
         held = builds.get(run.uid or "")
         known.add(run.uid or "")
         vanished = held is None and run.pk in launched
@@ -131,12 +132,13 @@ def find(backend: Backend) -> list[Finding]:
     return sorted(found, key=lambda each: (order.index(each.kind), each.name))
 
 
-def _runs(backend: str, uids: Iterable[str]) -> Iterator[Run]:
-    """Runs of these uids, and all others of the backend that are active or to be tidied; each once, with its event."""
+def _runs(here: RunQuerySet, uids: Iterable[str]) -> Iterator[Run]:
+    """Runs of these uids, and all others `here` that are active or to be tidied; each once, with its event."""
     rows, seen = Run.objects.select_related("event").order_by("pk"), set()
     wanted = list(uids)
     asked = [rows.filter(uid__in=wanted[n : n + ASKED_AT_ONCE]) for n in range(0, len(wanted), ASKED_AT_ONCE)]
-    asked += [rows.active().filter(backend=backend), rows.to_tidy().filter(backend=backend)[:TIDIED_AT_ONCE]]
+    here = here.select_related("event").order_by("pk")
+    asked += [here.active(), here.to_tidy()[:TIDIED_AT_ONCE]]
     for query in asked:
         for run in query:
             if run.pk not in seen:

@@ -14,8 +14,12 @@ logger = logging.getLogger(__name__)
 def tidy(run: Run, backend: Backend) -> bool:
     """End whatever of it still runs and remove its secrets and work; returns whether nothing is left to do. Safe to repeat.
 
+    What is in another place is left to the watchers there.
+
     Comes after the outcome was recorded, never before: a watcher that lost its claim could otherwise end another's build.
     """
+    if run.place not in ("", backend.place):
+        return False
     try:
         spec = build_spec(run)
         if backend.state(spec).finished:

@@ -177,7 +177,7 @@ class Watcher:
     def _poll(self) -> None:
         """Take up launched runs that nobody follows, and launch what waits."""
         close_old_connections()
-        for run in leases.take(self.me, self.backends):
+        for run in leases.take(self.me, self.backends, {backend.place for backend in self.backends.values()}):
             if run.uid not in self.follows:
                 self._take_up(run)
             if run.cancel_requested_at and (follow := self.follows.get(run.uid or "")):

@@ -93,6 +93,13 @@ class Backend(Protocol):
     name: str
     launches_in_request: bool  # False: only the watcher may launch (it owns the processes)
 
+    @property
+    def place(self) -> str:
+        """Where its builds are, at most 64 characters; "" where watchers can look into them from everywhere.
+
+        A watcher whose backend is in another place can't.
+        """
+
     def containers(self, spec: BuildSpec) -> tuple[str, ...]:
         """The names of the run's containers (or local steps), in the order in which they run."""
 

@@ -40,6 +40,7 @@ class KubernetesBackend:
     """A `runners.backends.base.Backend` on one namespace of one cluster."""
 
     name = "kubernetes"
+    place = ""
     launches_in_request = True
 
     def __init__(self, settings: JobSettings, kubeconfig: str = "", context: str = "") -> None:

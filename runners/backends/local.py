@@ -6,6 +6,7 @@ so that a watcher may come and go; this module starts supervisors and reads fold
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -21,7 +22,16 @@ from runners.backends import local_reasons
 from runners.backends.base import Held, Piece, Refused, RunState, StreamBroken, Unreachable
 from runners.backends.local_build import read_json, remove_tree, write_json
 from runners.backends.local_disk import free_bytes, in_words
-from runners.backends.local_folder import end_supervisor, end_what_remains, held_in, patiently_held, read_on, start, step_state
+from runners.backends.local_folder import (
+    end_supervisor,
+    end_what_remains,
+    held_in,
+    name_of,
+    patiently_held,
+    read_on,
+    start,
+    step_state,
+)
 from runners.backends.local_process import is_held, place
 from runners.backends.local_steps import Plan, build_command, digest_of_layout, layout_of, push_command
 from runners.build import BuildSecrets, BuildSpec
@@ -68,12 +78,22 @@ class LocalBackend:
         self._pins = pins or (lambda url: [])
         self._limits = limits or Limits()
         self._closed = threading.Event()
+        self._place = ""
         self._seen: dict[str, tuple[Any, ...]] | None = None
         self._alive: dict[str, tuple[float, bool]] = {}
 
     def containers(self, spec: BuildSpec) -> tuple[str, ...]:
         """The steps in their order; nothing is pushed where there is no registry."""
         return ("clone", "build", "push") if spec.registry else ("clone", "build")
+
+    @property
+    def place(self) -> str:
+        """What tells this folder of builds from that of another machine: a random name in it. "" while it can't be written."""
+        if not self._place:
+            with contextlib.suppress(OSError):
+                self.work.mkdir(parents=True, exist_ok=True)
+                self._place = name_of(self.work)
+        return self._place
 
     # Starting
 
@@ -204,6 +224,8 @@ class LocalBackend:
         except FileNotFoundError:
             return {}
         for entry in entries:
+            if not _RUN_UID.fullmatch(entry.name):
+                continue
             try:
                 found[entry.name] = (entry.stat().st_mtime_ns, self._lives(entry.name))
             except FileNotFoundError:

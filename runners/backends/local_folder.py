@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -36,6 +37,17 @@ def patiently_held(folder: Path) -> int | None:
             return None
         time.sleep(0.02)
     return None
+
+
+def name_of(work: Path) -> str:
+    """The random name that the folder of builds was given when it was first used. Raises OSError."""
+    path, fresh = work / ".place", work / f".place-{uuid.uuid4().hex}"
+    if not path.exists():
+        fresh.write_text(uuid.uuid4().hex, encoding="ascii")
+        with contextlib.suppress(FileExistsError):  # of two who do this at once one is first
+            os.link(fresh, path)
+        fresh.unlink()
+    return path.read_text(encoding="ascii").strip()[:64]
 
 
 def start(folder: Path, lock: int, secrets: BuildSecrets) -> None:

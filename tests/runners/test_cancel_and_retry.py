@@ -82,6 +82,7 @@ class Cluster:
     """A backend that holds what an earlier launch has left, or is away."""
 
     name = "local"
+    place = ""
     launches_in_request = False
 
     def __init__(self) -> None:

@@ -28,6 +28,7 @@ class Cluster:
     """Says of every run what the test says."""
 
     name = "kubernetes"
+    place = ""
 
     def __init__(self) -> None:
         self.told = RunState("", waiting="queued by Kueue in builds", queued=True)

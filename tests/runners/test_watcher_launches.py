@@ -18,6 +18,7 @@ class Place:
     """Takes every build but those of some repositories; what a local backend does for a host that has no address now."""
 
     name = "local"
+    place = ""
     launches_in_request = False
 
     def __init__(self) -> None:

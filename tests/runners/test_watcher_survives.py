@@ -29,7 +29,7 @@ def watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
 def test_it_goes_on_when_the_database_was_away(watcher: Watcher, monkeypatch: pytest.MonkeyPatch, error: Exception):
     asked = []
 
-    def take(me: str, backends: object) -> list[object]:
+    def take(me: str, backends: object, places: object) -> list[object]:
         asked.append(me)
         if len(asked) == 1:
             raise error
