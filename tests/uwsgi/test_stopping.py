@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -241,3 +242,15 @@ def test_a_check_that_takes_longer_than_stopping_may_leaves_nothing_behind(check
     assert "Traceback" not in served.log()
     served._start_processes()
     assert [served.get(f"/{table}/").json["results"] for table in ("repo", "event", "job", "log")] == [[]] * 4
+
+
+def test_a_watcher_whose_database_is_locked_is_gone_before_it_would_be_killed(served: UwsgiPortal):
+    until(lambda: "watching backend" in served.log(), 30)
+    with contextlib.closing(sqlite3.connect(served.folder / "portal.sqlite3", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(1)
+        status, took = served.stopped()
+    print(f"gone after {took:.2f} s")
+    assert (status, took < SOON) == (0, True)
+    assert "leases that are left lapse by themselves" in served.log()
+    no_trouble(served.log())
