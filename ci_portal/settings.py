@@ -94,7 +94,10 @@ def _database() -> dict[str, Any]:
             # Sessions in UTC: the original's TIMESTAMP columns convert by the session's zone, Django's DATETIME columns don't.
             "OPTIONS": {
                 "charset": "utf8mb4",
-                "init_command": "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES'",
+                # A table that another tool has locked is waited for 50 s, as InnoDB waits for a row. MariaDB alone takes back the
+                # locks of a process that was stopped within a transaction, as a paused virtual machine is.
+                "init_command": "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES', lock_wait_timeout = 50"
+                " /*M!100301 , idle_transaction_timeout = 20 */",
                 "isolation_level": "read committed",
                 "connect_timeout": 5,
             },

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template import loader
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from ci_portal.api.database import is_away
 from ci_portal.api.request_id import request_id
 
 logger = logging.getLogger(__name__)
@@ -91,6 +94,8 @@ def from_exception(error: Exception) -> Problem | None:
     """The problem that a framework's exception stands for; None for one that is the portal's own fault."""
     if isinstance(error, Problem):
         return error
+    if is_away(error):
+        return database_away(error)
     if isinstance(error, Http404):
         return Problem(404, slug(404), "There is nothing at this address.")
     if isinstance(error, PermissionDenied):
@@ -109,6 +114,13 @@ def from_exception(error: Exception) -> Problem | None:
             headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
         return Problem(error.status_code, slug(error.status_code), str(error.detail), headers=headers)
     return None
+
+
+def database_away(error: BaseException) -> Problem:
+    """The 503 of a request that the database could not answer; the log says why."""
+    logger.error("the database does not answer: %s", error)
+    detail = "The portal's database does not answer now. Running builds are not affected; try again in a few seconds."
+    return Problem(503, "database_unavailable", detail, headers={"Retry-After": "5"})
 
 
 def flat(details: Any, field: str = "") -> list[dict[str, str]]:
@@ -157,7 +169,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """`handler500`: says nothing of the cause; the log has it under the request's id."""
+    """`handler500`: says nothing of the cause; the log has it under the request's id. A database that is away is a 503."""
+    error = sys.exc_info()[1]
+    if error is not None and is_away(error):
+        away = database_away(error)
+        if for_scripts(request):
+            return plain_response(request, away)
+        return HttpResponse(loader.get_template("503.html").render(), status=503, headers=away.headers)
     logger.error("%s %s failed, request id %s", request.method, request.path, request_id(request))
     problem = Problem(500, slug(500), "Something went wrong in the portal. Its log says more under this request id.")
     return plain_response(request, problem) if for_scripts(request) else defaults.server_error(request)

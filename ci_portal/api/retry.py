@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 #: MariaDB's "Deadlock found" and "Lock wait timeout exceeded"; both roll back and ask to try again.
 TRY_AGAIN = {1213, 1205}
+#: After so many seconds there is no further try: a client waits, and MariaDB alone may take 50 s to give a lock up.
+ENOUGH_SECONDS = 20
 
 
 def in_transaction(work: Callable[[], T], tries: int = 6) -> T:
@@ -19,12 +21,14 @@ def in_transaction(work: Callable[[], T], tries: int = 6) -> T:
 
     Raises what `work` raises, and OperationalError when the last try was turned away too.
     """
+    begun = time.monotonic()
     for turn in range(tries):
         try:
             with transaction.atomic():
                 return work()
         except OperationalError as error:
-            if not error.args or error.args[0] not in TRY_AGAIN or turn + 1 == tries:
+            last = turn + 1 == tries or time.monotonic() - begun > ENOUGH_SECONDS
+            if last or not error.args or error.args[0] not in TRY_AGAIN:
                 raise
             time.sleep(0.02 * 2**turn)
     raise AssertionError("unreachable")
