@@ -46,7 +46,7 @@ OVERDUE_SECONDS = 10
 #: How long an open stream of a run that is overdue, or was cancelled so long ago, is waited for.
 LAST_SECONDS = 60
 #: How often a stream that can't be read is tried again once its container has ended.
-LAST_TRIES = 6
+LAST_TRIES = 15
 #: How long a registry that does not answer is asked again for the digest.
 CONFIRM_SECONDS = 300
 #: Beginning of what is said of a run on a machine that is away.
@@ -127,7 +127,7 @@ class Follow:
     def _overdue(self, state: RunState, launched: datetime) -> bool:
         """Whether it should have ended long ago."""
         took = timezone.now() - (state.began or launched)
-        if state.queued or took <= timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS):
+        if state.queued or state.stale or took <= timedelta(seconds=self.spec.timeout_seconds + GRACE_SECONDS):
             self.overdue_since = 0.0
         elif not self.overdue_since:
             self.overdue_since = time.monotonic()
@@ -163,6 +163,9 @@ class Follow:
                 self._let_go_of_stream()
             container = known.get(name)
             if state.exists and container is not None and container.started_at is not None:
+                if state.stale:
+                    self.tries = 0  # it is not the stream that fails
+                    return False
                 self._open(name, container, ended)
                 if not self.recorder.ended(name):
                     return False

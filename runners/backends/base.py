@@ -54,6 +54,7 @@ class RunState:
     disrupted: bool = False  # the cluster ended it (eviction, node loss, preemption), not the build
     waiting: str = ""  # why it has not started, for people: "no node has room: …", "queued by Kueue"
     queued: bool = False  # the cluster holds it back on purpose: its time limit has not begun
+    stale: bool = False  # the backend does not answer now: this is what was known before
     began: datetime | None = None  # since when its time limit counts, UTC; None: the backend does not know, or it has not begun
 
     @property

@@ -10,7 +10,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -186,12 +186,12 @@ class KubernetesBackend:
         if known is None or (known.job is None and known.pod is None):
             return RunState(spec.run_uid, exists=False, finished=True, fatal=True, problem="The cluster has no trace of the build.")
         seen = self._seen(spec, known)
-        now = datetime.now(UTC)
+        stale, now = bool(self.informer.error), self.informer.as_of  # nobody's patience runs out while nothing is heard
         if stuck(seen, now):
             seen = self._with_events(seen, spec.run_uid)
         else:
             self._events.pop(spec.run_uid, None)
-        return run_state(spec.run_uid, seen, now)
+        return replace(run_state(spec.run_uid, seen, now), stale=stale)
 
     def _seen(self, spec: BuildSpec, known: Known) -> Seen:
         return Seen(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -53,7 +54,7 @@ class Informer:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api = api
-        self.error = ""  # why the last attempt to list or watch failed
+        self._errors: dict[str, tuple[str, datetime]] = {}  # by kind: why it can't be listed or watched, and since when (UTC)
         self._paths = {
             "job": f"/apis/batch/v1/namespaces/{namespace}/jobs",
             "pod": f"/api/v1/namespaces/{namespace}/pods",
@@ -82,6 +83,16 @@ class Informer:
     def started(self) -> bool:
         """Whether `start` was called."""
         return bool(self._threads)
+
+    @property
+    def error(self) -> str:
+        """Why what is known is not current: the last attempt to list or watch failed; "" where all is well."""
+        return next((error for error, _ in list(self._errors.values())), "")
+
+    @property
+    def as_of(self) -> datetime:
+        """Until when what is known is current, UTC: now, where all is well."""
+        return min((since for _, since in list(self._errors.values())), default=datetime.now(UTC))
 
     def wait_synced(self, timeout: float) -> bool:
         """Wait until Jobs and Pods were listed once."""
@@ -147,7 +158,7 @@ class Informer:
             except Lost as error:
                 log.info("listing %ss again: %s", kind, error)
             except (ApiError, HTTPError, OSError, ValueError) as error:
-                self.error = str(error)
+                self._errors[kind] = (str(error), self._errors.get(kind, ("", datetime.now(UTC)))[1])
                 if not self._closed:
                     log.warning("can't follow %ss: %s", kind, error)
             with self._changed:
@@ -174,6 +185,7 @@ class Informer:
             for uid, item in found.items():
                 self._store(uid, kind, item)
             self._synced.add(kind)
+            self._errors.pop(kind, None)
             self._relisted = self._synced == set(self._paths)
             self._changed.notify_all()
         return str(answer["metadata"]["resourceVersion"])

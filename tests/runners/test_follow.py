@@ -113,6 +113,30 @@ def test_a_cluster_that_was_away_may_say_first_how_it_ended(run, pool):
     assert looked_at(run, overdue_cluster(), pool).status == Run.LAUNCHING
 
 
+def test_a_run_is_not_given_up_while_its_cluster_is_away(run, pool, monkeypatch):
+    """What was known before may be hours old: the build may have ended well meanwhile."""
+    monkeypatch.setattr(follow, "OVERDUE_SECONDS", 0)
+    cluster = overdue_cluster()
+    cluster.told = replace(cluster.told, stale=True)
+    held = Follow(run, cluster, SimpleQueue(), pool)
+    held.look()
+    held.look()
+    assert Run.objects.get(pk=run.pk).status == Run.LAUNCHING
+
+
+def test_a_stream_is_not_given_up_while_its_cluster_is_away(run, pool):
+    cluster = Cluster()
+    ended = [
+        ContainerState(name, timezone.now(), timezone.now(), 0, report={"bytes": 5, "cksum": 1}) for name in ("clone", "build")
+    ]
+    cluster.told = RunState("", finished=True, stale=True, containers=tuple(ended))
+    held = Follow(run, cluster, SimpleQueue(), pool)
+    held.tries = follow.LAST_TRIES
+    held.look()
+    assert not held.recorder.ended("clone")
+    assert Run.objects.get(pk=run.pk).status in Run.ACTIVE
+
+
 def test_a_stream_that_never_ends_does_not_hold_an_overdue_run(run, pool, monkeypatch):
     for constant in ("OVERDUE_SECONDS", "LAST_SECONDS"):
         monkeypatch.setattr(follow, constant, 0.1)
