@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
@@ -28,6 +28,12 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
 @pytest.fixture
 def login_required(settings):
     settings.PORTAL = settings.PORTAL.model_copy(update={"auth": settings.PORTAL.auth.model_copy(update={"mode": "required"})})
+
+
+def user(role: str) -> User:
+    made = User.objects.create_user("ada")
+    made.groups.set([Group.objects.get(name=role)])
+    return made
 
 
 def left_over(backend: LocalBackend) -> Path:
@@ -71,7 +77,7 @@ def test_the_button_puts_right_and_says_so(client: Client, backend):
 @pytest.mark.usefixtures("login_required")
 def test_the_history_names_who_pressed_it(client: Client, backend):
     left_over(backend)
-    client.force_login(User.objects.create_user("ada", is_staff=True))
+    client.force_login(user("admin"))
     client.post("/reconcile/")
     assert Log.objects.get().actor == "ada"
 
@@ -118,7 +124,7 @@ def test_whoever_is_not_logged_in_is_sent_to_the_login(client: Client, backend):
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_whoever_is_no_admin_may_not(client: Client, backend, method):
     folder = left_over(backend)
-    client.force_login(User.objects.create_user("ada"))
+    client.force_login(user("builder"))
     assert getattr(client, method)("/reconcile/").status_code == 403
     assert folder.exists()
     assert 'href="/reconcile/"' not in client.get("/").content.decode()
@@ -126,7 +132,7 @@ def test_whoever_is_no_admin_may_not(client: Client, backend, method):
 
 @pytest.mark.usefixtures("login_required")
 def test_an_admin_finds_it_in_the_navigation(client: Client, backend):
-    client.force_login(User.objects.create_user("ada", is_staff=True))
+    client.force_login(user("admin"))
     assert 'href="/reconcile/"' in client.get("/").content.decode()
     assert client.get("/reconcile/").status_code == 200
 
