@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) ", re.M)
-_STAMP_BYTES = 36  # at most, with the space
+STAMP_BYTES = 36  # at most, with the space
+#: When a log is rotated, containerd goes on writing to the old file for a moment after it began the new one, so the stamps of
+#: the two overlap: by no more than this, in which no more than _OVERLAP_BYTES are printed.
+OVERLAP = timedelta(seconds=1)
+_OVERLAP_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
@@ -38,40 +42,53 @@ class Cursor:
 
     @property
     def since(self) -> str:
-        """For the API's sinceTime, which counts in whole seconds; "" where nothing was read yet."""
+        """For the API's sinceTime, which counts in whole seconds; "" where nothing was read yet.
+
+        OVERLAP earlier than what was read, since the first lines of the next file may be older than that.
+        """
         if not self.stamp:
             return ""
-        return moment(self.stamp).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        return (moment(self.stamp) - OVERLAP).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 class Records:
-    """Reads one answer of the log endpoint. `feed` returns what the container printed; `cursor` is always where that ends."""
+    """Reads one answer of the log endpoint. `feed` returns what the container printed; `cursor` is always where that ends.
 
-    def __init__(self, cursor: Cursor) -> None:
+    `whole`: the file that the cursor lies in was read to its end, so an answer without the cursor's line is that of the next one.
+    """
+
+    def __init__(self, cursor: Cursor, whole: bool = False) -> None:
         self.cursor = cursor
+        self.first = b""  # stamp of the answer's first line
+        self.limit: datetime | None = None  # what was printed later is another file's
+        self.passed = False  # came to a line beyond the limit, and read no further
         self.printed_at: datetime | None = None  # of the first byte that the last `feed` returned
         self.gap = False  # the last `feed` found the cursor's line gone: lines before what it returned may be missing
         self.foreign = False  # came to a line without a stamp: the API server's own words, nothing that the container printed
         self._held = b""  # the beginning of a line, too short to be understood
         self._inside = False  # the stamp of the current line was read, its newline not yet
+        self._whole = whole
         self._behind = bool(cursor.stamp)  # the cursor's line has not turned up yet
+        self._older: bytes | None = b""  # lines not newer than the cursor's, until that has turned up; None: too many
         self._skip = cursor.lines  # lines with the cursor's stamp that were read before
         self._drop = 0  # bytes of the current line that were read before
 
     def feed(self, data: bytes) -> bytes:
         """The bytes that the container printed in this block, as far as they are new."""
         self.printed_at, self.gap = None, False
-        if self.foreign:
+        if self.foreign or self.passed:
             return b""
         data = self._held + data
         self._held = b""
+        if not self.first and (begun := STAMP.match(data)):
+            self.first = begun[1]
         if self._behind:
             data = self._find(data)
         content = b""
         if self._inside and data:
             content, data = self._rest_of_line(data)
         if data:
-            content += self._lines(data)
+            content += self._lines(self._within(data))
         self.cursor.total += len(content)
         return content
 
@@ -90,6 +107,20 @@ class Records:
             self.cursor.partial += len(line) - known
         return line[known:], after
 
+    def _within(self, data: bytes) -> bytes:
+        """The lines up to the limit."""
+        if self.limit is None:
+            return data
+        begun = data.rfind(b"\n") + 1
+        for start in (begun, data.rfind(b"\n", 0, max(begun - 1, 0)) + 1):  # stamps rise: the last one says it of all
+            if (found := STAMP.match(data, start)) and moment(found[1]) <= self.limit:
+                return data
+        for found in STAMP.finditer(data):
+            if moment(found[1]) > self.limit:
+                self.passed = True
+                return data[: found.start()]
+        return data
+
     def _lines(self, data: bytes) -> bytes:
         """Whole lines, and what there is of one that is not complete."""
         end = data.rfind(b"\n") + 1
@@ -106,7 +137,7 @@ class Records:
     def _begin_line(self, rest: bytes) -> bytes:
         begun = STAMP.match(rest)
         if begun is None:
-            self.foreign = len(rest) >= _STAMP_BYTES
+            self.foreign = len(rest) >= STAMP_BYTES
             self._held = rest
             return b""
         self.printed_at = self.printed_at or moment(begun[1])
@@ -135,7 +166,7 @@ class Records:
         at = 0 if data.startswith(mark) else data.find(b"\n" + mark) + 1
         if not at and not data.startswith(mark):
             return self._not_here(data)
-        data = data[at:]
+        self._older, data = b"", data[at:]
         while self._skip and data.startswith(mark):
             end = data.find(b"\n") + 1
             if not end:
@@ -143,7 +174,7 @@ class Records:
                 return b""
             data = data[end:]
             self._skip -= 1
-        if self._skip and len(data) < _STAMP_BYTES:
+        if self._skip and len(data) < STAMP_BYTES:
             self._held = data
             return b""
         if self.cursor.partial and not self._skip:
@@ -157,23 +188,25 @@ class Records:
         return data
 
     def _not_here(self, data: bytes) -> bytes:
-        """Pass over older lines. A newer one means that the cursor's was rotated away, perhaps others with it."""
+        """Pass over older lines. A newer one means that this is not the cursor's file but a later one: all of it is new."""
         seen = moment(self.cursor.stamp)
         start = 0
         while start < len(data):
-            found = STAMP.match(data[start : start + _STAMP_BYTES])
-            if found is None and len(data) - start >= _STAMP_BYTES:
+            found = STAMP.match(data[start : start + STAMP_BYTES])
+            if found is None and len(data) - start >= STAMP_BYTES:
                 self.foreign = True
                 return b""
             if found and moment(found[1]) > seen:
-                self._behind, self.gap = False, True
+                self._behind, self.gap = False, not self._whole or self._older is None
                 self.cursor.stamp, self.cursor.lines, self.cursor.partial = b"", 0, 0
-                return data[start:]
+                return data[start:] if self._older is None else self._older + data
             end = data.find(b"\n", start) + 1
             if not end:
                 break
             start = end
-        self._held = data[start : start + _STAMP_BYTES]
+        if self._older is not None:
+            self._older = self._older + data[:start] if len(self._older) + start <= _OVERLAP_BYTES else None
+        self._held = data[start:]
         return b""
 
 
@@ -186,6 +219,6 @@ def moment(stamp: bytes) -> datetime:
 def _first_foreign(data: bytes) -> int:
     """Offset of the first line without a stamp."""
     start = 0
-    while (found := STAMP.match(data[start : start + _STAMP_BYTES])) and (end := data.find(b"\n", start + found.end()) + 1):
+    while (found := STAMP.match(data[start : start + STAMP_BYTES])) and (end := data.find(b"\n", start + found.end()) + 1):
         start = end
     return start

@@ -92,6 +92,38 @@ def test_lines_that_were_rotated_away_are_noticed():
     assert later.gap
 
 
+def test_after_a_file_that_was_read_to_its_end_the_next_one_is_no_gap():
+    lines = stamped([b"one\n", b"two\n", b"three\n", b"four\n"])
+    records = Records(Cursor())
+    records.feed(lines[0][1] + lines[1][1])
+    later = Records(records.cursor, whole=True)
+    assert later.feed(lines[2][1] + lines[3][1]) == b"three\nfour\n"
+    assert not later.gap
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_lines_of_a_new_file_may_be_older_than_the_last_of_the_old_one(seed):
+    lines = stamped(LINES, step=0.01)
+    records = Records(Cursor())
+    records.feed(lines[-1][1].replace(b"no newline at the end", b"last of the old file\n"))
+    later = Records(Cursor.parse(str(records.cursor)), whole=True)
+    after = (lines[-1][0] + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%f000Z newer\n").encode()
+    sent = b"".join(line for _, line in lines[:-1]) + after
+    assert b"".join(content for content, _ in read(later, sent, random.Random(seed))) == b"".join(LINES[:-1]) + b"newer\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_read_beyond_the_limit(seed):
+    lines = stamped(LINES)
+    records = Records(Cursor())
+    records.limit = lines[7][0]
+    content = b"".join(content for content, _ in read(records, b"".join(line for _, line in lines), random.Random(seed)))
+    kept = [line for (time, _), line in zip(lines, LINES, strict=True) if time <= records.limit]
+    assert content == b"".join(kept)
+    assert records.passed
+    assert records.cursor.total == len(content)
+
+
 def test_nothing_new_is_no_gap():
     lines = stamped([b"one\n", b"two\n"])
     records = Records(Cursor())
@@ -123,6 +155,6 @@ def test_a_cursor_survives_being_stored():
     assert len(str(cursor)) < 300
 
 
-def test_since_time_is_in_whole_seconds():
-    assert Cursor("", 0, b"2026-01-02T11:04:05.678901234+08:00").since == "2026-01-02T03:04:05Z"
+def test_since_time_is_in_whole_seconds_and_a_second_earlier():
+    assert Cursor("", 0, b"2026-01-02T11:04:05.678901234+08:00").since == "2026-01-02T03:04:04Z"
     assert moment(b"2026-01-02T03:04:05.678901234Z").microsecond == 678901
