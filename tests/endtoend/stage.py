@@ -23,11 +23,14 @@ DOCKERFILE = "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\nCOPY --chmod=
 LINES = 600_000
 WORDS = "the quick brown fox jumps over the lazy dog, and again, and again, until it is 92 wide"
 LOUD = f'BEGIN {{ for (i = 0; i < {LINES}; i++) printf "%06d {WORDS}\\n", i }}'
+#: Ten minutes of a line each second.
+TICKING = 'i=0; while [ $i -lt 600 ]; do i=$((i+1)); echo "tick $i"; /bin/busybox sleep 1; done\n'
 BRANCHES = {
     "main": 'RUN echo "hello from the build"\n',
     "broken": "RUN echo before\nRUN exit 7\n",
     "slow": 'RUN i=0; while [ $i -lt 80 ]; do i=$((i+1)); echo "tick $i of the slow build"; /bin/busybox usleep 100000; done\n',
-    "stubborn": 'RUN trap "" TERM INT; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "still here $i"; /bin/busybox sleep 1; done\n',
+    "long": f"RUN {TICKING}",
+    "stubborn": f'RUN trap "" TERM INT; {TICKING}',
     "odd": 'RUN printf "caf\\351 \\000 \\033[31mred\\033[0m 50%%\\r100%%\\nno newline at the end"\n',
     # The pause: when a step ends, buildah with chroot isolation now and then loses what the pipe to it still holds.
     "loud": f"RUN /bin/busybox awk '{LOUD}'; /bin/busybox sleep 1\n",
