@@ -58,7 +58,7 @@ def follow(
             if now.ended and at.total == now.expected_bytes:
                 return
             files.path, before = f"/api/v1/namespaces/{namespace}/pods/{now.pod}/log", at.total
-            how = yield from _answer(files, now, at, whole=how == "done" or (how == "end" and now.ended))
+            how = yield from _answer(files, now, at, whole=how in ("done", "left") or (how == "end" and now.ended))
             if now.ended and files.fresh and (how == "end" or (how == "gone" and at.total == before)):
                 return
             breaks = breaks + 1 if how in ("cut", "gone") and at.total == before else 0

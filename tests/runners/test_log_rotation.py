@@ -85,6 +85,21 @@ def test_no_file_is_skipped_by_a_reader_that_is_behind(log):
     assert reader.suspicions == []
 
 
+def test_a_stream_that_skips_a_file_is_left_for_the_one_it_skipped(log):
+    reader = Reader(log)
+    log.print()
+    wait_for(lambda: log.looks)
+    log.rotate()
+    log.print(step=0.05)
+    log.wait_for_followers(2)
+    log.rotate()
+    log.print(300)
+    log.goes_on = True
+    log.wait_for_followers(3)
+    assert reader.finish() == log.printed
+    assert reader.suspicions == []
+
+
 def test_nothing_comes_twice_from_a_stream_that_goes_on_by_itself(log):
     log.goes_on = True
     reader = Reader(log)

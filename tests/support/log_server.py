@@ -28,6 +28,7 @@ class LogServer:
         self.hold_back = threading.Event()  # followers send nothing until it is set
         self.hold_back.set()
         self.followers = 0
+        self.looks = 0  # requests for the beginning of the newest file
         self._at = START
         self._printed: list[bytes] = []
         self._changed = threading.Condition()
@@ -72,6 +73,7 @@ class LogServer:
                 self.followers += 1
                 self._changed.notify_all()
         if "limitBytes" in query:
+            self.looks += 1
             yield b"".join(self.files[number])[: int(query["limitBytes"])]
             return
         self.hold_back.wait(10)
