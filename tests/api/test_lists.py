@@ -1,8 +1,7 @@
 """Lists: pages, filters, search and ordering by wire names, in a constant number of queries."""
 
-from datetime import UTC, datetime
-
 import json
+from datetime import UTC, datetime
 
 import pytest
 
