@@ -21,7 +21,7 @@ def judge_stream(stream: OutputStream) -> tuple[str, str]:
         return Output.UNPROVEN, f"{stream.container} could not report what it printed"
     missing = stream.expected_bytes - stream.raw_bytes
     if missing > 0:
-        return Output.GAP, f"{stream.container}: {missing} of {stream.expected_bytes} bytes are missing{_where(stream)}"
+        return Output.GAP, f"{stream.container}: {missing} of {stream.expected_bytes} bytes are missing{_where(stream, missing)}"
     if missing < 0:
         return Output.GAP, f"{stream.container}: {-missing} more bytes were read than it reported ({stream.expected_bytes})"
     if cksum.finish(stream.crc, stream.raw_bytes) != stream.expected_cksum:
@@ -29,8 +29,11 @@ def judge_stream(stream: OutputStream) -> tuple[str, str]:
     return Output.VERIFIED, f"{stream.container}: {stream.raw_bytes} bytes"
 
 
-def _where(stream: OutputStream) -> str:
-    places = [f"{missing or 'an unknown number of'} at byte {offset}" for offset, missing in stream.gaps[:3]]
+def _where(stream: OutputStream, total: int = 0) -> str:
+    """The places of the gaps. With `total` bytes missing, the one gap whose size was not known has what the others leave."""
+    left = total - sum(missing or 0 for _, missing in stream.gaps)
+    only = left > 0 and sum(not missing for _, missing in stream.gaps) == 1
+    places = [f"{missing or (left if only else 'an unknown number')} at byte {offset}" for offset, missing in stream.gaps[:3]]
     more = f" and {len(stream.gaps) - 3} more gaps" if len(stream.gaps) > 3 else ""
     return f" ({', '.join(places)}{more})" if places else ""
 

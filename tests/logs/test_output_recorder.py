@@ -202,7 +202,24 @@ def test_a_gap_of_unknown_size_without_a_report_is_a_gap():
     one = recorder()
     one.append("clone", b"done\n", "b", missing=0)
     one.end("clone", None, None)
-    assert one.close("failed") == (Output.GAP, "clone: bytes are missing (an unknown number of at byte 0)")
+    assert one.close("failed") == (Output.GAP, "clone: bytes are missing (an unknown number at byte 0)")
+
+
+def test_the_size_of_the_only_gap_follows_from_the_report():
+    one = recorder()
+    one.append("clone", b"Cloning\n", "a")
+    one.append("clone", b"done\n", "b", missing=0)
+    one.end("clone", *report(b"Cloning\nlost\ndone\n"))
+    assert one.close("succeeded") == (Output.GAP, "clone: 5 of 18 bytes are missing (5 at byte 8)")
+
+
+def test_the_sizes_of_two_gaps_do_not():
+    one = recorder()
+    one.append("clone", b"Cloning\n", "a", missing=0)
+    one.append("clone", b"done\n", "b", missing=0)
+    one.end("clone", *report(b"Cloning\nlost\ndone\n"))
+    where = "an unknown number at byte 0, an unknown number at byte 8"
+    assert one.close("succeeded") == (Output.GAP, f"clone: 5 of 18 bytes are missing ({where})")
 
 
 def test_no_report_is_unproven():
