@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import IO
 
@@ -60,6 +61,8 @@ def archive(output: Output) -> bool:
             file.seek(0)
             stored = default_storage.save(name, File(file, name=name))
     except Exception as error:  # storages raise what they like
+        with suppress(Exception):  # a part of it on a full disk would keep smaller outputs away
+            default_storage.delete(name)
         raise ArchiveError(f"the output of run {output.run_id} could not be archived: {error}") from error
     with transaction.atomic():
         finished = Output.objects.filter(pk=output.pk, archive=name, archived_at__isnull=True, removed_at__isnull=True).update(

@@ -27,15 +27,43 @@ import pytest
 DATABASE = "ci_portal"
 
 
-@dataclass(frozen=True)
+@dataclass
 class MariaDB:
-    """A running server. `user` has every right on databases whose names start with `ci_portal` or `test_`."""
+    """A server, running unless it was killed. `user` has every right on databases whose names start with `ci_portal` or `test_`."""
 
     port: int
     socket: Path
     user: str = "ci_portal"
     password: str = field(default="", repr=False)
     host: str = "127.0.0.1"
+    command: tuple[str, ...] = field(default=(), repr=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.socket.parent / "log"
+
+    def start(self) -> None:
+        """Start the server, again on the same data after `kill`; it answers a little later."""
+        with self.log.open("ab") as errors:
+            self.process = subprocess.Popen(self.command, stdout=errors, stderr=errors)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash or the kernel does it. What was committed is there after `start`."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.connect().close()
+            except pymysql.OperationalError:
+                assert time.monotonic() < deadline, self.log.read_text(errors="replace")[-2000:]
+                time.sleep(0.05)
 
     def environment(self, name: str = DATABASE) -> dict[str, str]:
         """The portal's configuration for one of its databases, as environment variables."""
@@ -92,7 +120,7 @@ def run_mariadb() -> Iterator[MariaDB]:
     folder = Path(tempfile.mkdtemp(prefix="ci-portal-mariadb-"))
     account = pwd.getpwnam("mysql") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
     os.chown(folder, account.pw_uid, account.pw_gid)
-    data, log = folder / "data", folder / "log"
+    data = folder / "data"
     given = ["--no-defaults", f"--datadir={data}", f"--user={account.pw_name}"]
     install = [_program("mariadb-install-db"), *given, "--skip-test-db", "--auth-root-authentication-method=normal"]
     done = subprocess.run(install, capture_output=True, text=True, timeout=120)
@@ -100,31 +128,31 @@ def run_mariadb() -> Iterator[MariaDB]:
         shutil.rmtree(folder, ignore_errors=True)
         raise RuntimeError(f"mariadb-install-db: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     server = MariaDB(free_port(), folder / "socket", password=secrets.token_hex(16))
-    # Durability costs seconds and protects nothing here.
-    fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=64M", "--skip-log-bin"]
+    # Durability costs seconds and protects nothing here: 2 outlives a killed server, though not a machine that loses its power.
+    fast = ["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=64M", "--skip-log-bin"]
     listen = ["--bind-address=127.0.0.1", f"--port={server.port}", f"--socket={server.socket}", f"--pid-file={folder / 'pid'}"]
-    with log.open("wb") as errors:
-        process = subprocess.Popen([_program("mariadbd"), *given, *listen, *fast], stdout=errors, stderr=errors)
+    server.command = (_program("mariadbd"), *given, *listen, *fast)
+    server.start()
     try:
-        _prepare(server, process, log)
+        _prepare(server)
         yield server
     finally:
-        process.send_signal(signal.SIGTERM)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            server.process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+            server.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(server: MariaDB, process: subprocess.Popen, log: Path) -> None:
+def _prepare(server: MariaDB) -> None:
     """Wait for the server, make its user and first database, and give root a password."""
     root = None
     deadline = time.monotonic() + 60
     while root is None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"mariadbd does not run: {log.read_text(errors='replace')[-2000:]}")
+        if server.process is None or server.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"mariadbd does not run: {server.log.read_text(errors='replace')[-2000:]}")
         try:
             root = pymysql.connect(unix_socket=str(server.socket), user="root")
         except pymysql.OperationalError:  # pymysql.err is another copy once Django has imported MySQLdb.converters
