@@ -20,7 +20,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def records(self) -> EventQuerySet:
         """Events that were recorded from elsewhere."""
-        return self.filter(managed=False)
+        return self.filter(managed__in=[False])  # `NOT managed`, which managed=False becomes, is looked up in no index
 
 
 class Event(models.Model):
@@ -72,7 +72,7 @@ class Event(models.Model):
             models.Index(fields=["ctime"], name="event_ctime"),
             # What retention looks for every hour: the oldest, those of each repository, and the oldest records.
             models.Index(fields=["finished_at"], name="event_finished_at"),
-            models.Index(fields=["managed", "repo", "status"], name="event_of_repository"),
+            models.Index(fields=["repo", "status", "managed"], name="event_of_repository"),
             models.Index(fields=["managed", "ctime"], name="event_recorded"),
         ]
 

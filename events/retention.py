@@ -82,10 +82,7 @@ def expired_records(days: int, now: datetime) -> Iterator[list[Expired]]:
 def expired_keys(now: datetime) -> Iterator[list[Expired]]:
     """Idempotency keys that need not be recognised any more."""
     rows = IdempotencyKey.objects.filter(created_at__lt=now - KEY_AGE)
-    for batch in batches(rows.values("pk", "event__repo", "created_at")):
+    for batch in batches(rows.values("pk", "created_at")):
         yield [
-            Expired(
-                "keys", row["pk"], row["event__repo"] or "", older_than(KEY_AGE.days), row["created_at"], name=f"key {row['pk']}"
-            )
-            for row in batch
+            Expired("keys", row["pk"], "", older_than(KEY_AGE.days), row["created_at"], name=f"key {row['pk']}") for row in batch
         ]

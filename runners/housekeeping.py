@@ -119,7 +119,7 @@ def _expired_records(config: Config, now: datetime) -> Iterator[list[Expired]]:
 
 def _with_output(batch: list[Expired]) -> list[Expired]:
     """Those of which a backend holds nothing any more, with the bytes of their output."""
-    of_batch = Run.objects.filter(event_id__in=[item.key for item in batch])
+    of_batch = Run.objects.filter(event_id__in=[item.key for item in batch]).order_by()
     busy = set((of_batch & (Run.objects.active() | Run.objects.to_tidy())).values_list("event_id", flat=True))
     kept = Output.objects.kept().filter(run__in=of_batch).order_by()
     sizes = dict(kept.values_list("run__event_id").annotate(bytes=Sum("size")))
@@ -163,14 +163,14 @@ def _expired_recorded_runs(config: Config, now: datetime) -> Iterator[list[Expir
     days = config.retention.record_days
     if not days:
         return
-    runs = Run.objects.filter(managed=False, ctime__lt=now - timedelta(days=days))
+    runs = Run.objects.records().filter(ctime__lt=now - timedelta(days=days))
     for batch in batches(runs.values("pk", "name", "ctime"), "ctime"):
         yield [Expired("records", row["pk"], "", older_than(days), row["ctime"], name=row["name"] or "") for row in batch]
 
 
 def _remove_recorded_runs(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]:
     def delete() -> tuple[list[Expired], Lines]:
-        gone = remove_rows(Run.objects.filter(managed=False), batch)
+        gone = remove_rows(Run.objects.records(), batch)
         return gone, told.tell(gone, "recorded run", "recorded runs")
 
     gone, lines = in_transaction(delete)

@@ -36,6 +36,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs whose build is in one of these places (`Backend.place`), or in none that only its own watchers can look into."""
         return self.filter(place__in={"", *places})
 
+    def records(self) -> RunQuerySet:
+        """Runs that were recorded from elsewhere."""
+        return self.filter(managed__in=[False])  # `NOT managed`, which managed=False becomes, is looked up in no index
+
     def without_event(self) -> RunQuerySet:
         """Active runs whose event another tool has deleted from the database."""
         return self.active().exclude(models.Exists(Event.objects.filter(pk=models.OuterRef("event_id"))))
@@ -125,7 +129,11 @@ class Run(models.Model):
     class Meta:
         db_table = "runner"
         ordering = ["-id"]
-        indexes = [models.Index(fields=["status"], name="runner_status"), models.Index(fields=["ctime"], name="runner_ctime")]
+        indexes = [
+            models.Index(fields=["status"], name="runner_status"),
+            models.Index(fields=["ctime"], name="runner_ctime"),
+            models.Index(fields=["managed", "ctime"], name="runner_recorded"),
+        ]
 
     def __str__(self) -> str:
         return self.name or f"run {self.pk}"

@@ -10,6 +10,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddIndex("event", models.Index(fields=["finished_at"], name="event_finished_at")),
-        migrations.AddIndex("event", models.Index(fields=["managed", "repo", "status"], name="event_of_repository")),
+        migrations.AddIndex("event", models.Index(fields=["repo", "status", "managed"], name="event_of_repository")),
         migrations.AddIndex("event", models.Index(fields=["managed", "ctime"], name="event_recorded")),
     ]
