@@ -31,6 +31,7 @@ class Files:
     def __init__(self, api: Api, path: str, container: str) -> None:
         self.api, self.path, self.container = api, path, container
         self.fresh = True  # the stream that was handed out last was opened then, not held before
+        self.adjoins = False  # it was held, and its file begins less than a second after what was read
         self._newest = b""  # stamp of the first line of the newest file
         self._held: list[tuple[datetime, urllib3.BaseHTTPResponse]] = []  # of newer files: time of the first line, stream
         self._whole = True  # the stream that was handed out last begins at its file's beginning
@@ -43,7 +44,7 @@ class Files:
         if at.stamp:
             self._looked = 0.0
             self.look(at)
-        self.fresh = not self._held
+        self.fresh, self.adjoins = not self._held, self._is_close(at)
         if self._held:
             return self._held.pop(0)[1]
         self._whole = not at.stamp
@@ -77,14 +78,16 @@ class Files:
         """Whether a stream that brought nothing for `silent` seconds has come to the end of its file, and there is a newer one."""
         if not self._held:
             return False
-        close = bool(at.stamp) and moment(at.stamp) > self._held[0][0] - _CLOSE
-        return silent >= (_SILENT_CLOSE if close else _SILENT)
+        return silent >= (_SILENT_CLOSE if self._is_close(at) else _SILENT)
 
     def close(self) -> None:
         """Let go of what is held."""
         for _, reply in self._held:
             reply.close()
         self._held.clear()
+
+    def _is_close(self, at: Cursor) -> bool:
+        return bool(self._held and at.stamp) and moment(at.stamp) > self._held[0][0] - _CLOSE
 
     def _open(self, at: Cursor) -> urllib3.BaseHTTPResponse:
         query = {"container": self.container, "follow": "true", "timestamps": "true"}

@@ -58,7 +58,7 @@ def follow(
             if now.ended and at.total == now.expected_bytes:
                 return
             files.path, before = f"/api/v1/namespaces/{namespace}/pods/{now.pod}/log", at.total
-            how = yield from _answer(files, now, at, whole=how in ("done", "left") or (how == "end" and now.ended))
+            how = yield from _answer(files, now, at, how)
             if now.ended and files.fresh and (how == "end" or (how == "gone" and at.total == before)):
                 return
             breaks = breaks + 1 if how in ("cut", "gone") and at.total == before else 0
@@ -70,11 +70,11 @@ def follow(
         files.close()
 
 
-def _answer(files: Files, now: Place, at: Cursor, whole: bool) -> Generator[Piece, None, str]:
+def _answer(files: Files, now: Place, at: Cursor, before: str) -> Generator[Piece, None, str]:
     """Yield what one request brings, moving `at`; returns how it ended.
 
     end, cut, quiet (no byte for long), gone, or after a rotation: done (read to the end of its file), left (it went on to another
-    file by itself). `whole`: the stream before this one was read to the end of its file.
+    file by itself). `before`: how the one before ended.
     """
     try:
         reply = files.next(at, QUIET_SECONDS)
@@ -84,6 +84,7 @@ def _answer(files: Files, now: Place, at: Cursor, whole: bool) -> Generator[Piec
         if error.status == 400:  # "is waiting to start"
             raise Unreachable(error.message) from None
         raise as_backend_error(error, "Reading the output") from None
+    whole = before in ("done", "left") or (before == "end" and (now.ended or files.adjoins))
     records = Records(at, whole and not files.fresh)
     try:
         return (yield from _pieces(reply, records, files))
