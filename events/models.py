@@ -20,7 +20,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def records(self) -> EventQuerySet:
         """Events that were recorded from elsewhere."""
-        return self.filter(managed__in=[False])  # `NOT managed`, which managed=False becomes, is looked up in no index
+        return self.filter(managed__in=[False])  # `NOT managed`, which managed=False becomes, SQLite looks up in no index
 
 
 class Event(models.Model):

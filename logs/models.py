@@ -114,7 +114,8 @@ class Output(models.Model):
         indexes = [
             models.Index(fields=["archived_at", "closed_at"], name="output_archived"),
             # What retention looks for every hour: what is kept, by age, and what an interrupted removal left behind.
-            models.Index(fields=["removed_at", "closed_at", "archive"], name="output_removed"),
+            models.Index(fields=["removed_at", "closed_at"], name="output_kept"),
+            models.Index(fields=["removed_at", "archive"], name="output_removed"),
         ]
 
     def __str__(self) -> str:

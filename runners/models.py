@@ -38,7 +38,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def records(self) -> RunQuerySet:
         """Runs that were recorded from elsewhere."""
-        return self.filter(managed__in=[False])  # `NOT managed`, which managed=False becomes, is looked up in no index
+        return self.filter(managed__in=[False])  # `NOT managed`, which managed=False becomes, SQLite looks up in no index
 
     def without_event(self) -> RunQuerySet:
         """Active runs whose event another tool has deleted from the database."""

@@ -10,5 +10,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddIndex("log", models.Index(fields=["create_at"], name="log_create_at")),
-        migrations.AddIndex("output", models.Index(fields=["removed_at", "closed_at", "archive"], name="output_removed")),
+        migrations.AddIndex("output", models.Index(fields=["removed_at", "closed_at"], name="output_kept")),
+        migrations.AddIndex("output", models.Index(fields=["removed_at", "archive"], name="output_removed")),
     ]
