@@ -91,4 +91,4 @@ def renew(me: str, run_ids: list[int]) -> set[int]:
 
 def release(me: str) -> None:
     """Give up all leases, so that another watcher goes on at once, also with a launch that was begun."""
-    Run.objects.filter(claimed_by=me).update(claimed_by="", claimed_until=timezone.now())
+    Run.objects.active().filter(claimed_by=me).update(claimed_by="", claimed_until=timezone.now())

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, close_old_connections, connection
 from django.utils import timezone
 
 from logs.archive import ArchiveError, archive
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 #: What Django raises where the database is away; InterfaceError (PEP 249: a connection that is closed already) is no DatabaseError.
 AWAY = (DatabaseError, InterfaceError)
+
+#: What it raises where it won't hold what one run brought: trouble of that run alone.
+NOT_STORABLE = (DataError, IntegrityError)
 
 POLL_SECONDS = 0.3  # how soon a run that another process recorded or launched is seen, without news from the backend
 LOOK_SECONDS = 2.0  # every run is looked at this often even without news
@@ -140,12 +143,12 @@ class Watcher:
         """Work for one run; what goes wrong with it does not stop the others."""
         try:
             work()
-        except AWAY:
-            raise
         except StaleWriter:
             logger.warning("run %s: another watcher stores its output", follow.run.name)
             self._drop(follow)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, AWAY) and not isinstance(error, NOT_STORABLE):
+                raise
             logger.exception("run %s: dropped, and taken up again from its row", follow.run.name)
             self._drop(follow)
 

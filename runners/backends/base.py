@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 from runners.build import BuildSecrets, BuildSpec
 
+#: What of a container's report is a number.
+FIGURES = ("bytes", "cksum", "cut")
+
 
 class BackendError(Exception):
     """Base of what a backend raises; the message is a sentence for a person."""
@@ -38,6 +41,15 @@ class ContainerState:
     #: What the container reported when it ended: {"commit"?, "digest"?, "error"?, "bytes", "cksum", "cut"?}; {} where it could not.
     #: cut: how many bytes it printed beyond those of `bytes` and `cksum`; the backend did not keep them.
     report: dict[str, Any] = field(default_factory=dict)
+
+
+def sound(report: Any) -> dict[str, Any]:
+    """A container's report without what can't be one: code of the build may have got hold of the place where it is told."""
+    if not isinstance(report, dict):
+        return {}
+    texts = {key: value for key, value in report.items() if key not in FIGURES and isinstance(value, str)}
+    figures = {key: value for key in FIGURES if type(value := report.get(key)) is int and 0 <= value < 1 << 63}
+    return texts | figures
 
 
 @dataclass(frozen=True, slots=True)

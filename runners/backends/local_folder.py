@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runners.backends.base import ContainerState, Held, Unreachable
+from runners.backends.base import ContainerState, Held, Unreachable, sound
 from runners.backends.local_build import read_json
 from runners.backends.local_process import hold, is_file, is_held, place, sweep
 from runners.backends.local_steps import PASSED_ON
@@ -84,7 +84,7 @@ def step_state(folder: Path, name: str, lost: bool = False) -> ContainerState:
     reason = "" if code is None else "Completed" if code == 0 else "Error"
     if lost and told and not finished:
         finished, reason = _last_written(folder, name), "Lost"
-    return ContainerState(name, _time(told.get("started_at")), finished, code, reason, told.get("report", {}))
+    return ContainerState(name, _time(told.get("started_at")), finished, code, reason, sound(told.get("report")))
 
 
 def _last_written(folder: Path, name: str) -> datetime:

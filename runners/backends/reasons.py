@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runners.backends.base import ContainerState, RunState
+from runners.backends.base import ContainerState, RunState, sound
 from runners.backends.diagnosis import diagnose
 
 #: How long a problem that might still go away (an image that is just being pushed, a Secret just being made) is waited for.
@@ -119,11 +119,10 @@ def _container_state(status: Dict, now: datetime, image: str) -> ContainerState:
 def _report(container: str, message: str, exit_code: int | None, image: str) -> Dict:
     """The container's termination message, its last lines turned into `error`, `step` and the sentence `why`."""
     try:
-        report = json.loads(message)
+        report = sound(json.loads(message))
         tail = b64decode(report.pop("tail", "")).decode("utf-8", "replace")
-    except (ValueError, AttributeError):
+    except (ValueError, RecursionError):
         return {}
-    report.pop("exit", None)
     if exit_code:
         found = diagnose(container, report.get("error", ""), tail, exit_code, image)
         report |= {"error": found.error, "why": found.sentence} | ({"step": found.step} if found.step else {})

@@ -4,6 +4,8 @@ import json
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from runners.backends.reasons import Seen, run_state, stuck
 
 NOW = datetime(2026, 1, 2, 3, 10, 0, tzinfo=UTC)
@@ -271,3 +273,19 @@ def test_a_report_that_is_no_report_is_none():
     broken = ended(code=1)
     broken["state"]["terminated"]["message"] = '{"bytes":1,'
     assert state(pod(CLONED, broken, phase="Failed")).containers[1].report == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[1]",
+        "[" * 4000,
+        '{"tail": 5}',
+        '{"bytes": 1000000000000000000000000000000, "cksum": -1}',
+        '{"bytes": {"a": 1}, "cksum": true, "digest": ["sha256:0"], "why": 7}',
+    ],
+)
+def test_what_can_be_no_report_says_nothing(message):
+    forged = ended()
+    forged["state"]["terminated"]["message"] = message
+    assert state(pod(ended("clone"), forged)).containers[1].report == {}

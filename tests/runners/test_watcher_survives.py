@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from logs.models import Output, OutputChunk
@@ -106,3 +106,24 @@ def test_a_watcher_that_was_paused_lets_go_of_what_another_took(watcher: Watcher
     watcher.due.pop("renew", None)
     watcher.watch_once(0.0)
     assert (watcher.follows, Run.objects.get(pk=row.pk).status) == ({}, Run.RUNNING)
+
+
+@pytest.mark.django_db
+def test_a_run_that_the_database_will_not_hold_holds_up_no_other(watcher: Watcher, caplog):
+    for number in (1, 2):
+        event = rows.event(image_tag=f"t{number}", status="2")
+        rows.run(event, backend="local", status="running", launched_at=timezone.now(), uid=str(number) * 32)
+    watcher._poll()
+
+    def refused() -> None:
+        raise DataError(1264, "Out of range value for column 'expected_bytes'")
+
+    watcher._guarded(watcher.follows["1" * 32], refused)
+    assert (list(watcher.follows), "Out of range" in caplog.text) == (["2" * 32], True)
+
+
+@pytest.mark.django_db
+def test_a_watcher_that_stops_leaves_what_has_ended_as_it_is():
+    ended = rows.run(rows.event(status="3"), claimed_by="me", claimed_until="2026-11-23T00:00Z")
+    leases.release("me")
+    assert Run.objects.get(pk=ended.pk).claimed_by == "me"
