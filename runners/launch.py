@@ -7,18 +7,23 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from repos.credentials import CredentialUnreadable, mark_used
 from runners.backend import backend_named
-from runners.backends.base import Refused, Unreachable
+from runners.backends.base import Backend, BackendError, Refused, Unreachable
+from runners.build import BuildSpec
 from runners.describe import build_spec, secrets_of
+from runners.leases import AWAY_SECONDS
 from runners.models import LaunchGate, Run, RunQuerySet
 
 logger = logging.getLogger(__name__)
 
 #: How long a launch may take before another process may take it over; launching twice is harmless, so this is short.
 LAUNCH_SECONDS = 60
+#: What is said of a run whose launch another machine began.
+LOST = f"The machine that began to launch it has not been heard of for {AWAY_SECONDS // 60} minutes: see to the portal there."
 
 
 def _claim(run: Run, who: str, in_turn: bool) -> bool:
@@ -26,9 +31,9 @@ def _claim(run: Run, who: str, in_turn: bool) -> bool:
     limit = settings.PORTAL.build.max_running
     until = timezone.now() + timedelta(seconds=LAUNCH_SECONDS)
     place = _place(run)
-    if run.status == Run.LAUNCHING and run.place not in ("", place):
+    if _is_elsewhere(run, place):
         return False  # begun on another machine, where it may even run
-    if not limit or run.cancel_requested_at:
+    if not limit or run.cancel_requested_at or run.status == Run.LAUNCHING:  # one whose launch was begun has its place already
         return run.claim_launch(who, until, place)
     with transaction.atomic():
         LaunchGate.lock()
@@ -38,6 +43,17 @@ def _claim(run: Run, who: str, in_turn: bool) -> bool:
             return run.claim_launch(who, until, place)
         run.wait_for(f"At most {limit} builds run at once (build.max_running): it starts when its turn comes.")
         return False
+
+
+def _is_elsewhere(run: Run, place: str) -> bool:
+    return run.status == Run.LAUNCHING and run.place not in ("", place)
+
+
+def _is_lost(run: Run) -> bool:
+    """Whether its launch was begun on another machine that has not gone on with it for so long that it won't."""
+    silent = timezone.now() - timedelta(seconds=AWAY_SECONDS)
+    begun = run.launched_at is None and run.claimed_until is not None and run.claimed_until < silent
+    return begun and _is_elsewhere(run, _place(run))
 
 
 def _place(run: Run) -> str:
@@ -65,6 +81,10 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
     if run.event is None:  # another tool deleted it
         run.end_without_event()
         return run
+    if _is_lost(run):
+        cancelled = run.cancel_requested_at is not None
+        run.finish(Run.CANCELLED if cancelled else Run.FAILED, reason=run.cancel_reason if cancelled else LOST)
+        return run
     if not _claim(run, who, in_turn):
         run.refresh_from_db()
         return run
@@ -87,7 +107,7 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
         logger.exception("run %s: launching", run.name)
         run.wait_for("It could not be launched; the portal's log says more. It is tried again every minute.")
     else:
-        _note(run)
+        _note(run, spec, backend)
     return run
 
 
@@ -96,20 +116,34 @@ def give_up_waiting() -> None:
     seconds = settings.PORTAL.build.wait_seconds
     if not seconds:
         return
-    since = timezone.now() - timedelta(seconds=seconds)
-    for run in Run.objects.launchable().filter(ctime__lt=since, event__isnull=False).select_related("event"):
-        late = f"It could not be launched within {seconds} s (build.wait_seconds). {run.reason}".strip()
+    now = timezone.now()
+    late = Run.objects.launchable().filter(ctime__lt=now - timedelta(seconds=seconds), event__isnull=False)
+    # A launch that was begun and that nobody went on with: the portal was away, and the build may have ended well meanwhile.
+    begun = Q(status=Run.LAUNCHING, claimed_until__lt=now - timedelta(seconds=AWAY_SECONDS + 2 * LAUNCH_SECONDS))
+    for run in late.exclude(begun).select_related("event"):
+        waited = f"It could not be launched within {seconds} s (build.wait_seconds). {run.reason}".strip()
         cancelled = run.cancel_requested_at is not None
-        status, reason = (Run.CANCELLED, f"{run.cancel_reason} {run.reason}") if cancelled else (Run.FAILED, late)
+        status, reason = (Run.CANCELLED, f"{run.cancel_reason} {run.reason}") if cancelled else (Run.FAILED, waited)
         run.finish(status, reason=reason, since=(Run.WAITING, Run.LAUNCHING))
 
 
-def _note(run: Run) -> None:
+def _note(run: Run, spec: BuildSpec, backend: Backend) -> None:
     """The backend has the run, or has none of it any more where it is to be cancelled."""
     if run.cancel_requested_at:
         if run.finish(Run.CANCELLED, reason=run.cancel_reason):
             run.tidied()
         return
-    run.launched()
-    if run.event and run.event.repository:
+    if not run.launched():
+        _take_back(run, spec, backend)
+    elif run.event and run.event.repository:
         mark_used(run.event.repository)
+
+
+def _take_back(run: Run, spec: BuildSpec, backend: Backend) -> None:
+    """The launch took so long that the run is another's to launch by now; where it has even ended, its build must not go on."""
+    if not Run.objects.filter(pk=run.pk, status__in=Run.FINAL).exists():
+        return
+    try:
+        backend.delete(spec)
+    except BackendError as error:  # `reconcile` will
+        logger.warning("run %s: ending what was launched too late: %s", run.name, error)

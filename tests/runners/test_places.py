@@ -9,7 +9,7 @@ from django.utils import timezone
 from runners import leases
 from runners.backends.local import LocalBackend
 from runners.follow import ELSEWHERE
-from runners.launch import launch
+from runners.launch import LOST, launch
 from runners.models import Run
 from runners.reconcile import find
 from runners.tidy import tidy
@@ -78,6 +78,17 @@ def test_a_launch_that_was_begun_elsewhere_is_not_begun_here():
     run.claim_launch("watcher", timezone.now() - datetime.timedelta(seconds=1), A)
     found = launch(Run.objects.get(pk=run.pk), "b")
     assert (found.status, found.place, found.epoch) == (Run.LAUNCHING, A, run.epoch)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_launch_whose_machine_was_silent_for_long_ends_here(cancelled: bool):
+    run = waiting()
+    run.claim_launch("watcher", timezone.now() - datetime.timedelta(seconds=leases.AWAY_SECONDS + 1), A)
+    if cancelled:
+        run.request_cancel("ann")
+    found = launch(Run.objects.get(pk=run.pk), "b")
+    assert found.status == (Run.CANCELLED if cancelled else Run.FAILED)
+    assert found.reason == ("Cancelled by ann." if cancelled else LOST)
 
 
 def test_what_is_elsewhere_is_neither_missed_nor_tidied_here(tmp_path: Path):

@@ -63,6 +63,12 @@ def test_a_launch_that_goes_wrong_every_minute_is_given_up_too(waiting):
     assert after_giving_up(lapsed).status == Run.FAILED
 
 
+def test_a_launch_that_was_begun_before_the_portal_went_away_is_gone_on_with_first(waiting):
+    """Its Job may have run to a good end meanwhile; the next launch adopts it."""
+    begun = waiting(3 * DAY, status=Run.LAUNCHING, claimed_until=timezone.now() - timedelta(days=2))
+    assert after_giving_up(begun).status == Run.LAUNCHING
+
+
 def test_a_backend_that_no_watcher_serves_holds_no_run_for_ever(waiting):
     assert after_giving_up(waiting(2 * DAY, backend="gone")).status == Run.FAILED
 

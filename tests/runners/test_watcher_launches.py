@@ -131,3 +131,24 @@ def test_what_is_refused_ends_as_failed(place, recorded):
     run = recorded("bad")
     place.fails["bad"] = Refused("No such certificate.")
     assert (launch(run, "a request").status, run.reason) == (Run.FAILED, "No such certificate.")
+
+
+def test_launches_that_were_begun_are_gone_on_with_though_there_is_less_room_now(place, recorded, limit):
+    limit(1)
+    begun = [recorded(name, status=Run.LAUNCHING, claimed_until="2026-01-01T00:00Z") for name in ("a", "b")]
+    for run in begun:
+        launch(run, "me", in_turn=True)
+    assert sorted(place.launched) == ["a", "b"]
+
+
+def test_what_was_launched_too_late_for_its_run_is_ended(place, recorded, monkeypatch):
+    run, ended = recorded("slow"), []
+
+    def meanwhile(spec, secrets) -> None:
+        other = Run.objects.get(pk=run.pk)
+        other.finish(Run.CANCELLED, reason="Cancelled by ann.")
+
+    monkeypatch.setattr(place, "launch", meanwhile)
+    place.delete = lambda spec: ended.append(spec.name)
+    launch(run, "me")
+    assert (Run.objects.get(pk=run.pk).status, ended) == (Run.CANCELLED, [run.name])
