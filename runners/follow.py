@@ -82,6 +82,7 @@ class Follow:
         self.received: list[Piece] = []
         self.ahead = threading.Semaphore(PIECES_AHEAD)
         self.tries = 0
+        self.heard = 0.0  # time.monotonic() when the stream was opened or brought something last
         self.not_before = 0.0  # time.monotonic() before which the stream is not opened again
         self.overdue_since = 0.0  # time.monotonic() since when it is overdue, 0 where it is not
         # Also where a watcher that is gone had the backend delete it.
@@ -157,7 +158,7 @@ class Follow:
         for name in self.containers:
             if self.recorder.ended(name):
                 continue
-            if self.reading and max(self._since(self.overdue_since), self._since(self.deleted_at)) < LAST_SECONDS:
+            if self.reading and self._waited(state) < LAST_SECONDS:
                 return False
             if self.reading:  # its node may be lost, and the stream with it
                 self._let_go_of_stream()
@@ -175,6 +176,12 @@ class Follow:
                 return False
         return True
 
+    def _waited(self, state: RunState) -> float:
+        """Seconds that the open stream was waited for although the run should be over."""
+        waited = max(self._since(self.overdue_since), self._since(self.deleted_at))
+        # One that has ended printed no more than there is: all of it is read, however long the portal was away.
+        return min(waited, self._since(self.heard)) if state.finished else waited
+
     def _open(self, name: str, container: ContainerState, ended: bool) -> None:
         if time.monotonic() < self.not_before:
             return
@@ -182,7 +189,7 @@ class Follow:
             self._end(name, container.report)
             self.tries = 0
             return
-        self.reading = name
+        self.reading, self.heard = name, time.monotonic()
         self.stream_number += 1
         self.ahead = threading.Semaphore(PIECES_AHEAD)
         stream = partial(self._stream, self.stream_number, self.ahead, name, self.recorder.cursor(name))
@@ -222,7 +229,7 @@ class Follow:
             return
         pieces = self.received[:]
         del self.received[:]
-        self.tries = 0
+        self.tries, self.heard = 0, time.monotonic()
         self.recorder.append_many(self.reading, pieces)
         for _ in pieces:
             self.ahead.release()

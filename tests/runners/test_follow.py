@@ -152,6 +152,22 @@ def test_a_stream_that_never_ends_does_not_hold_an_overdue_run(run, pool, monkey
     assert Run.objects.get(pk=run.pk).status == Run.FAILED
 
 
+def test_a_run_that_ended_while_the_portal_was_away_is_read_for_as_long_as_something_comes(run, pool, monkeypatch):
+    for constant in ("OVERDUE_SECONDS", "LAST_SECONDS"):
+        monkeypatch.setattr(follow, constant, 0.3)
+    cluster = overdue_cluster()
+    ended = ContainerState("clone", timezone.now(), timezone.now(), 0, report={"bytes": 99, "cksum": 1})
+    cluster.told = replace(cluster.told, finished=True, containers=(ended, replace(ended, name="build")))
+    held = Follow(run, cluster, SimpleQueue(), pool)
+    for number in range(1, 11):
+        held.look()
+        held._receive(held.stream_number, Piece(b"x", str(number)))
+        held.flush()
+        time.sleep(0.1)
+    cluster.over.set()
+    assert (held.reading, held.recorder.cursor("clone")) == ("clone", "10")
+
+
 def test_a_watcher_whose_run_went_to_another_settles_nothing(run, pool):
     """Paused for a minute, say: what it knew when it stopped is not the truth any more."""
     held = Follow(run, Cluster(), SimpleQueue(), pool)
