@@ -156,9 +156,13 @@ class RepositorySerializer(WireSerializer):
         return repository
 
     def _refuse_builders(self, instance: Repository, changed: dict[str, Any], sent: logins.Sent) -> None:
-        """Where the source is, with which credentials, and whom to trust there are for admins to change. Raises a 403 problem."""
-        guarded = {"repo": instance.repo, "ca_secret": instance.ca_secret}
-        fields = [name for name, value in guarded.items() if changed.get(name, value) != value]
+        """What a name leads to, with which credentials, and whom to trust there are for admins to change. Raises a 403 problem.
+
+        The name too: scripts send their credentials to whatever has it, and a name that was given up can be taken.
+        """
+        guarded = {"repo_name": instance.repo_name, "repo": instance.repo, "ca_secret": instance.ca_secret}
+        wanted = changed if self.partial else {"ca_secret": "", **changed}  # PUT takes away what it does not name
+        fields = [name for name, value in guarded.items() if wanted.get(name, value) != value]
         fields += [name for name, to in SECRETS.items() if getattr(sent, to) is not None]
         request = self.context["request"]
         if fields and level_of(request) < Level.ADMIN:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import ApiToken
 from accounts.roles import ROLES, Level
 from repos.credentials import git_login, store_git_login
+from repos.models import Repository
 from tests.support import rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("required")]
@@ -182,6 +183,7 @@ def exporter():
         ({"git_token": ""}, "git_token"),
         ({"deploy_key": ""}, "deploy_key"),
         ({"ca_secret": "mine"}, "ca_secret"),
+        ({"repo_name": "mine"}, "repo_name"),
     ],
 )
 def test_a_builder_changes_neither_url_nor_credentials(client, member, exporter, body, field):
@@ -193,6 +195,14 @@ def test_a_builder_changes_neither_url_nor_credentials(client, member, exporter,
     assert (exporter.repo, exporter.ca_secret) == ("https://git.example/team/exporter.git", "")
     assert git_login(exporter).password == "s3cret-token"
     assert "t0ken" not in answer.content.decode()
+
+
+def test_a_builder_does_not_take_the_certificate_away_by_leaving_it_out(client, member, exporter):
+    Repository.objects.filter(pk=exporter.pk).update(ca_secret="ours")
+    client.force_login(member("builder"))
+    body = {"repo_name": "exporter", "repo": exporter.repo}
+    assert client.put("/repo/exporter/", body, content_type="application/json").status_code == 403
+    assert client.put("/repo/exporter/", body | {"ca_secret": "ours"}, content_type="application/json").status_code == 200
 
 
 def test_a_builder_changes_how_it_is_built(client, member, exporter):
