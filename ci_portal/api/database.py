@@ -33,5 +33,5 @@ def is_away(error: BaseException | None) -> bool:
     if not isinstance(error, OperationalError):
         return False
     if isinstance(error.__cause__, sqlite3.Error):
-        return error.__cause__.sqlite_errorcode & 0xFF in _FILE
+        return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _FILE  # what Python's own module refuses has no code
     return bool(error.args) and error.args[0] in _SERVER
