@@ -71,6 +71,8 @@ def test_an_sqlite_file_that_is_locked_is_away_and_a_missing_table_is_not(tmp_pa
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="it is about what Python's sqlite3 says")
 def test_a_text_that_is_no_utf_8_is_no_database_that_is_away(db):
-    with connection.cursor() as cursor, pytest.raises(OperationalError) as caught:
-        cursor.execute("SELECT CAST(x'ff' AS TEXT)").fetchall()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CAST(x'ff' AS TEXT)")
+        with pytest.raises(OperationalError) as caught:
+            cursor.fetchall()
     assert not is_away(caught.value)
