@@ -62,18 +62,19 @@ def find(request: CheckRequest) -> Wanted:
         sent = sent or GitLogin(split.username, split.password)
         repository = Repository.objects.filter(repo=split.url).order_by("id").first() or _described(split.url, request)
     stored = git_login(repository) if repository.pk and (not sent or not request.may_change_logins) else GitLogin()
-    if sent and stored and sent != stored and not request.may_change_logins:
-        raise _needs_admin(repository)
+    if stored and not request.may_change_logins:
+        if sent and sent != stored:
+            raise _needs_admin(repository, "git credentials", "user", "token")
+        if request.ca_secret is not None and request.ca_secret != repository.ca_secret:
+            raise _needs_admin(repository, "a certificate to trust", "ca_secret")  # whom to trust with the stored login
     return Wanted(repository, sent or stored, _settings(repository, request), sent)
 
 
-def _needs_admin(repository: Repository) -> Problem:
+def _needs_admin(repository: Repository, what: str, *names: str) -> Problem:
     """A builder builds; whoever could change what others build with could also point it at what only they may read."""
-    detail = (
-        f"{repository.repo_name} has git credentials already, and these differ: leave user and token out, or have an admin"
-        " change them."
-    )
-    return Problem(403, "forbidden", detail, errors=[field_error(name, detail, "forbidden") for name in ("user", "token")])
+    left_out = " and ".join(names)
+    detail = f"{repository.repo_name} has {what} of its own, which differs: leave {left_out} out, or have an admin change it."
+    return Problem(403, "forbidden", detail, errors=[field_error(name, detail, "forbidden") for name in names])
 
 
 def _url_of(repo: str) -> urls.SplitUrl:

@@ -102,6 +102,8 @@ class Follow:
             self.confirm_again = None
         if self.settling or self.done:
             return
+        if self.run.place and not self.backend.place:
+            return  # the folder of local builds can't be read now: whose this one is, nobody knows
         try:
             state = self.backend.state(self.spec)
         except Unreachable:

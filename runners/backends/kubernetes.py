@@ -74,6 +74,8 @@ class KubernetesBackend:
         except ApiError as error:
             refusal = as_backend_error(error, "The build's Secret")
             if isinstance(refusal, Refused):
+                if not job["spec"].get("suspend"):
+                    return  # another launch let it go, and so gave it its Secret before
                 self.delete(spec)
             raise refusal from None
         if job["spec"].get("suspend") and not self.settings.queue:

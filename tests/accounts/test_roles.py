@@ -227,6 +227,12 @@ def test_a_check_by_a_builder_does_not_replace_the_stored_login(client, member, 
     assert git_login(exporter).password == "s3cret-token"
 
 
+def test_a_check_by_a_builder_does_not_choose_whom_the_stored_login_is_shown_to(client, member, exporter):
+    client.force_login(member("builder"))
+    answer = client.post("/check/", {"repo": "exporter", "ca_secret": "mine"}, content_type="application/json")
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (403, ["ca_secret"])
+
+
 @pytest.mark.parametrize("page", ["/", "/repos/exporter/"])
 @pytest.mark.parametrize(("role", "offered"), [("viewer", False), ("builder", True)])
 def test_pages_offer_only_what_would_not_be_refused(client, member, exporter, page, role, offered):

@@ -109,6 +109,19 @@ def test_a_refused_secret_takes_the_job_back(shop: Workshop):
     assert job is None or job["metadata"].get("deletionTimestamp")
 
 
+def test_a_job_that_another_launch_let_go_is_not_taken_back(shop: Workshop):
+    """A launch that was slow comes to a namespace whose quota is full by now: the build runs, and has its Secret."""
+    rules = [rule for rule in portal_rules() if rule["resources"] != ["secrets"]]
+    late = KubernetesBackend(shop.settings, shop.space.account("late", rules))
+    spec = shop.spec(FILES)
+    shop.backend.launch(spec, SECRETS)
+    late.launch(spec, SECRETS)
+    job = shop.space.get("jobs", spec.name)
+    assert job is not None
+    assert "deletionTimestamp" not in job["metadata"]
+    shop.backend.delete(spec)
+
+
 def test_a_missing_namespace_is_a_refusal(shop: Workshop):
     backend = KubernetesBackend(replace(shop.settings, namespace="no-such-namespace"), shop.backend.api.kubeconfig)
     with pytest.raises(Refused, match="may not create jobs in namespace no-such-namespace"):
