@@ -22,7 +22,7 @@ run: .venv/run.stamp ## start portal and watcher on this machine (ADDRESS=127.0.
 	@exec $(python) manage.py dev --address $(ADDRESS)
 
 test: .venv/dev.stamp ## run all tests that need no server
-	$(python) -m pytest -m "$(no_server)"
+	$(python) -m pytest -n auto --dist worksteal -m "$(no_server)"
 
 lint: .venv/dev.stamp ## check style, types, the direction of imports, and that migrations are complete
 	.venv/bin/ruff check
