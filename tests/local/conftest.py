@@ -114,6 +114,12 @@ def until(ask: Callable[[], Any], seconds: float = 30) -> Any:
     return answer
 
 
+def seeds(count: int) -> list[int]:
+    """So many seeds, or as many as FAULTS_REPEAT says; FAULTS_SEED is the first."""
+    first = int(os.environ.get("FAULTS_SEED", "1"))
+    return list(range(first, first + int(os.environ.get("FAULTS_REPEAT", count))))
+
+
 def processes_of(folder: Path) -> dict[int, tuple[bytes, bytes]]:
     """Command line and environment of every process whose root, command line or environment names the folder."""
     found = {}
