@@ -11,7 +11,7 @@ production := DJANGO_SETTINGS_MODULE=tests.settings CI_PORTAL_DATABASE__ENGINE=m
   CI_PORTAL_PORTAL__BASE_URL=https://portal.example
 no_server := not (needs_buildah or needs_registry or needs_cluster or needs_mariadb or needs_uwsgi or needs_browser)
 
-.PHONY: help run test lint lock ci audit
+.PHONY: help run test lint lock ci audit soak
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -31,6 +31,9 @@ lint: .venv/dev.stamp ## check style, types, the direction of imports, and that 
 	PYTHONPATH=. .venv/bin/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(python) manage.py makemigrations --check --dry-run
 	$(production) $(python) manage.py check --deploy --fail-level WARNING
+
+soak: .venv/dev.stamp ## kill, stop and fill everything with many seeds, on the cluster of KUBECONFIG; FAULTS_SEED=1 is the first
+	FAULTS_SOAK=1 $(python) -m pytest -m faults -v tests/faults
 
 audit: .venv/dev.stamp ## ask whether a locked package has a known vulnerability
 	.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.txt

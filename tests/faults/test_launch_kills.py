@@ -1,0 +1,80 @@
+"""A process that dies in the middle of a launch: exactly one Job runs, whoever goes on."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.error import URLError
+
+import pytest
+
+from tests.support.fault_site import Fault, Site, Stand
+
+pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
+
+#: Between these lie: the claim, the Job, its Secret, its start, and the commit that says so.
+MOMENTS = [
+    pytest.param(Fault(what="POST jobs", when="before"), id="between-claim-and-job"),
+    pytest.param(Fault(what="POST jobs"), id="between-job-and-secret"),
+    pytest.param(Fault(what="POST secrets"), id="between-secret-and-unsuspend"),
+    pytest.param(Fault(what="PATCH jobs"), id="between-unsuspend-and-commit"),
+    pytest.param(Fault(what="^commit .*runner", number=2, when="before"), id="within-the-commit"),
+]
+
+
+@pytest.fixture(scope="module")
+def stand(place: Site) -> Iterator[Stand]:
+    with place.portal() as made:
+        yield made
+
+
+@pytest.fixture
+def idle(stand: Stand) -> Iterator[Stand]:
+    yield stand
+    stand.portal.stop()
+
+
+def test_a_web_process_killed_at_any_write_of_a_check_leaves_nothing_or_one_event_with_one_outcome(idle: Stand):
+    """Whatever became of the request, repeating it with its Idempotency-Key gives one event."""
+    keys: list[str] = []
+    answered = False
+    while not answered and len(keys) < 20:
+        keys.append(f"key {len(keys) + 1} {secrets.token_hex(4)}")
+        web = idle.portal.start_web(Fault(len(keys)))
+        with suppress(URLError, ConnectionError):
+            answered = idle.check(key=keys[-1]).status == 202
+        if not answered:
+            web.wait(30)
+    assert answered
+    assert len(keys) > 6
+    idle.portal.stop()
+    idle.portal.start_web()
+    idle.portal.start_watcher()
+    before = idle.portal.get("/event/").json["count"]
+    events = [idle.check(key=key).json["event"]["id"] for key in keys]
+    assert len(set(events)) == len(keys)
+    assert idle.portal.get("/event/").json["count"] <= before + 1  # of the one that was killed before its event was committed
+    for event_id in events:
+        idle.audit(event_id)
+
+
+@pytest.mark.parametrize("fault", MOMENTS)
+def test_a_web_process_killed_while_it_launches_leaves_one_job(idle: Stand, fault: Fault):
+    web = idle.portal.start_web(fault)
+    with suppress(URLError, ConnectionError):
+        idle.check()
+    web.wait(30)
+    idle.portal.start_web()
+    idle.portal.start_watcher()
+    event, *_ = idle.portal.get("/event/?ordering=-id&page_size=1").json["results"]
+    idle.audit(event["id"])
+
+
+@pytest.mark.parametrize("fault", MOMENTS)
+def test_a_watcher_killed_while_it_launches_leaves_one_job(idle: Stand, fault: Fault):
+    idle.portal.start_web(**idle.site.nowhere())
+    event_id, _ = idle.started()
+    watcher = idle.portal.start_watcher(fault)
+    watcher.wait(60)
+    idle.portal.end(watcher)
+    idle.portal.start_watcher()
+    idle.audit(event_id)

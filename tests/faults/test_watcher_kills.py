@@ -1,0 +1,173 @@
+"""Watchers that are killed, away or stopped: one Job, one outcome, every byte, or the gap with its size."""
+
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import count
+
+import pytest
+
+from runners.leases import LEASE_SECONDS
+from tests.faults.conftest import seeds
+from tests.support.fault_site import Fault, Site, Stand, until
+
+pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
+
+#: Portals side by side: a build is mostly waiting.
+PORTALS = 3
+#: More writes than any build of a few lines can have.
+MANY = 120
+LINES = 600_000
+LOUD = f'BEGIN {{ for (i = 0; i < {LINES}; i++) printf "%06d {"the quick brown fox jumps over the lazy dog, " * 2} \\n", i }}'
+
+
+@pytest.fixture(scope="module")
+def loud(place: Site) -> Site:
+    place.branch("loud", f"RUN /bin/busybox awk '{LOUD}'\n")
+    return place
+
+
+@pytest.fixture
+def stand(place: Site) -> Iterator[Stand]:
+    with place.portal() as made:
+        made.portal.start_web()
+        yield made
+
+
+def killed_at(stand: Stand, number: int, when: str) -> bool:
+    """One build whose first watcher dies at its `number`-th write; returns whether there was such a write."""
+    event_id, _ = stand.started()
+    watcher = stand.portal.start_watcher(Fault(number, when=when))
+    until(lambda: watcher.poll() is not None or stand.archived(event_id), 90, stand.portal.logs, every=0.5)
+    met = watcher.poll() is not None
+    stand.portal.end(watcher)
+    after = stand.portal.start_watcher()
+    try:
+        stand.audit(event_id)
+    except AssertionError as error:
+        error.add_note(f"The watcher was killed {when} write {number}.")
+        raise
+    stand.portal.end(after)
+    return met
+
+
+def test_a_watcher_killed_at_any_of_its_writes_leaves_one_job_one_outcome_and_every_byte(place: Site):
+    """The web process finds the cluster away, so that all of it is the watcher's, from the launch to the archive."""
+    numbers, done = count(1), []
+
+    def kill_on(stand: Stand) -> None:
+        stand.portal.start_web(**place.nowhere())
+        while (number := next(numbers)) < MANY:
+            if not killed_at(stand, number, "after"):
+                return
+            done.append(number)
+            print(f"write {number}", flush=True)
+
+    with ExitStack() as stack:
+        stands = [stack.enter_context(place.portal()) for _ in range(PORTALS)]
+        with ThreadPoolExecutor(PORTALS) as pool:
+            for ended in [pool.submit(kill_on, stand) for stand in stands]:
+                ended.result()
+    assert len(done) > 20, done
+
+
+@pytest.mark.parametrize("seed", seeds(ci=2, soak=40))
+def test_a_watcher_that_dies_again_and_again_at_its_writes_loses_nothing(place: Site, seed: int, chance: random.Random):
+    with place.portal() as stand:
+        stand.portal.start_web(**place.nowhere())
+        event_id, _ = stand.started()
+        deaths = 0
+        while not stand.archived(event_id) and deaths < 30:
+            watcher = stand.portal.start_watcher(Fault(chance.randint(1, 12), when=chance.choice(["before", "after"])))
+            until(lambda watcher=watcher: watcher.poll() is not None or stand.archived(event_id), 60, stand.portal.logs, every=0.5)
+            deaths += watcher.poll() is not None
+            stand.portal.end(watcher)
+        if not stand.archived(event_id):
+            stand.portal.start_watcher()
+        stand.audit(event_id)
+        assert deaths
+
+
+def kill_at_random(stand: Stand, event_id: int, chance: random.Random, seconds: float) -> int:
+    """Until the build has ended, SIGKILL one of two watchers at random and start another in its place; returns how often."""
+    deaths = 0
+    while stand.portal.event(event_id)["status"] in ("1", "2"):
+        time.sleep(chance.uniform(0.05, seconds))
+        stand.portal.end(chance.choice(stand.portal.watchers))
+        stand.portal.start_watcher()
+        deaths += 1
+    return deaths
+
+
+@pytest.mark.parametrize("seed", seeds(ci=1, soak=10))
+def test_fifty_five_megabytes_are_stored_whole_while_watchers_are_killed_at_random(
+    loud: Site, stand: Stand, seed: int, chance: random.Random
+):
+    for _ in range(2):
+        stand.portal.start_watcher()
+    event_id, run_id = stand.started("loud")
+    deaths = kill_at_random(stand, event_id, chance, 3)
+    print(f"{deaths} watchers killed")
+    assert deaths > 3
+    stand.audit(event_id, gap_is_fine=True)
+    if stand.portal.output_status(run_id)["verdict"] == "verified":
+        numbers = [int(number) for number in re.findall(rb"(\d{6}) the quick brown", stand.portal.output(run_id))]
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) > LINES - 100  # BuildKit's display breaks off a line now and then to repeat the step's name
+
+
+def test_a_loud_build_whose_only_watcher_is_away_is_complete_or_shows_its_gap_with_the_size(loud: Site, stand: Stand):
+    watcher = stand.portal.start_watcher()
+    event_id, run_id = stand.started("loud")
+    stand.wait_for_output(run_id, b"000999 the quick")
+    stand.portal.end(watcher)
+    time.sleep(15 if seeds(1, 2) == [1] else 60)
+    stand.portal.start_watcher()
+    stand.audit(event_id, gap_is_fine=True)
+
+
+def test_a_watcher_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes(stand: Stand):
+    first = stand.portal.start_watcher()
+    event_id, run_id = stand.started("long")
+    stand.wait_for_output(run_id, b"tick 20 of")
+    first.send_signal(signal.SIGSTOP)
+    second = stand.portal.start_watcher()
+    before = len(stand.portal.output(run_id))
+    until(lambda: len(stand.portal.output(run_id)) > before + 500, LEASE_SECONDS + 10, stand.portal.logs)
+    first.send_signal(signal.SIGCONT)
+    stand.audit(event_id)
+    assert first.poll() is None
+    assert second.poll() is None
+    log = (stand.portal.folder / "watch.log").read_text()
+    assert re.search("its lease was lost|another watcher stores its output", log), log
+
+
+def test_a_watcher_stopped_until_all_is_over_changes_nothing_when_it_wakes(stand: Stand):
+    first = stand.portal.start_watcher()
+    event_id, run_id = stand.started()
+    stand.wait_for_output(run_id, b"line 2 of")
+    first.send_signal(signal.SIGSTOP)
+    stand.portal.start_watcher()
+    stand.audit(event_id)
+    told, output = stand.history(event_id), stand.portal.output(run_id)
+    first.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    stand.audit(event_id)
+    assert (stand.history(event_id), stand.portal.output(run_id)) == (told, output)
+
+
+@pytest.mark.parametrize("seed", seeds(ci=2, soak=30))
+def test_a_watcher_stopped_within_a_transaction_keeps_nobody_waiting_for_ever(stand: Stand, seed: int, chance: random.Random):
+    """It holds locks on rows then; the database takes them back."""
+    first = stand.portal.start_watcher(Fault(chance.randint(2, 8), "^commit .*output", do="stop", when="before"))
+    event_id, _ = stand.started()
+    until(lambda: stand.portal.has_met("stop"), 30, stand.portal.logs)
+    stand.portal.start_watcher()
+    stand.portal.ended(event_id, 90)
+    first.send_signal(signal.SIGCONT)
+    time.sleep(2)
+    stand.audit(event_id)
