@@ -176,9 +176,7 @@ class Run(models.Model):
         now = timezone.now()
         free = models.Q(status=Run.WAITING) | models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=now)
         mine = Run.objects.filter(free, pk=self.pk, managed=True, epoch=self.epoch)
-        claimed = mine.update(
-            status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=self.epoch + 1, place=place
-        )
+        claimed = mine.update(status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=self.epoch + 1, place=place)
         if claimed:
             self.epoch += 1
             self._read_again()
