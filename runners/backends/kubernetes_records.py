@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) ", re.M)
+#: With what the kubelet ends an answer that it can't go on with (cri-client's ReadLogs), with no newline, also within a line.
+_WORDS = re.compile(
+    rb"(?:failed to (?:try resolving symlinks in path|open log file|read log file|reset seek in log file|create fsnotify watcher"
+    rb"|watch directory) ?[\":]|unable to retrieve container logs for )[^\n]*\Z"
+)
 STAMP_BYTES = 36  # at most, with the space
 #: When a log is rotated, containerd goes on writing to the old file for a moment after it began the new one, so the stamps of
 #: the two overlap: by no more than this, in which no more than _OVERLAP_BYTES are printed.
@@ -95,7 +100,7 @@ class Records:
     def _rest_of_line(self, data: bytes) -> tuple[bytes, bytes]:
         """(what is new of the line that we are in, the lines after it)."""
         end = data.find(b"\n") + 1
-        line, after = (data[:end], data[end:]) if end else (data, b"")
+        line, after = (data[:end], data[end:]) if end else (self._without_words(data), b"")
         known = min(self._drop, len(line))
         self._drop -= known
         if known < len(line):
@@ -134,6 +139,12 @@ class Records:
             self._count(data, end)
         return content if self.foreign else content + self._begin_line(data[end:])
 
+    def _without_words(self, data: bytes) -> bytes:
+        """The part of a line that is not complete, without the kubelet's words after it."""
+        found = _WORDS.search(data)
+        self.foreign = self.foreign or found is not None
+        return data[: found.start()] if found else data
+
     def _begin_line(self, rest: bytes) -> bytes:
         begun = STAMP.match(rest)
         if begun is None:
@@ -143,8 +154,9 @@ class Records:
         self.printed_at = self.printed_at or moment(begun[1])
         if begun[1] != self.cursor.stamp:
             self.cursor.stamp, self.cursor.lines = begun[1], 0
-        self._inside, self.cursor.partial = True, len(rest) - begun.end()
-        return rest[begun.end() :]
+        content = self._without_words(rest[begun.end() :])
+        self._inside, self.cursor.partial = True, len(content)
+        return content
 
     def _count(self, data: bytes, end: int) -> None:
         """Move the cursor behind the last whole line: its stamp, and how many of the last lines have it."""

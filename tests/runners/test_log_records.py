@@ -140,6 +140,20 @@ def test_the_words_of_the_api_server_are_not_output():
     assert records.foreign
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    "words", [b"failed to create fsnotify watcher: too many open files", b"unable to retrieve container logs for containerd://0"]
+)
+def test_the_words_of_the_kubelet_are_not_output_within_a_line_either(words, together):
+    records = Records(Cursor())
+    begun = stamped([b"one\n", b"two and a"])
+    sent = b"".join(line for _, line in begun)
+    read = records.feed(sent + words) if together else records.feed(sent) + records.feed(words)
+    assert read == b"one\ntwo and a"
+    assert records.foreign
+    assert records.cursor.total == len(read)
+
+
 def test_it_tells_when_the_first_byte_of_a_block_was_printed():
     records = Records(Cursor())
     lines = stamped([b"one\n", b"two\n", b"three\n"])
