@@ -126,6 +126,16 @@ def test_lines_of_the_new_file_may_be_older_than_the_last_of_the_old_one(log, go
     assert reader.suspicions == []
 
 
+def test_a_line_that_two_files_share_is_read_whole(log):
+    reader = Reader(log)
+    log.print()
+    wait_for(lambda: log.looks)
+    log.rotate_within_a_line()
+    log.print()
+    assert reader.finish() == log.printed
+    assert reader.suspicions == []
+
+
 def test_a_file_that_nobody_followed_is_a_gap(log):
     reader = Reader(log)
     log.print()

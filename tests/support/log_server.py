@@ -54,6 +54,18 @@ class LogServer:
         with self._changed:
             self.files.append([])
 
+    def rotate_within_a_line(self) -> None:
+        """Begin a new file in the middle of a line: each part has a stamp of its own, and only the second a newline."""
+        with self._changed:
+            stamps = []
+            for _ in range(2):
+                self._at += timedelta(seconds=0.001)
+                stamps.append(f"{self._at:%Y-%m-%dT%H:%M:%S.%f}000Z ".encode())
+            self.files[-1].append(stamps[0] + b"the first part, ")
+            self.files.append([stamps[1] + b"the second\n"])
+            self._printed.append(b"the first part, the second\n")
+            self._changed.notify_all()
+
     def end(self) -> None:
         """The container has ended."""
         with self._changed:
