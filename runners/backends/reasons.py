@@ -125,7 +125,10 @@ def _report(container: str, message: str, exit_code: int | None, image: str) -> 
         return {}
     if exit_code:
         found = diagnose(container, report.get("error", ""), tail, exit_code, image)
-        report |= {"error": found.error, "why": found.sentence} | ({"step": found.step} if found.step else {})
+        stopped = report.get("error") == "stopped"  # from outside: what it was doing then is not why it failed
+        report |= {"error": "stopped" if stopped else found.error, "why": found.sentence} | (
+            {"step": found.step} if found.step else {}
+        )
     return dict(report)
 
 
@@ -169,12 +172,12 @@ def _why_failed(seen: Seen, containers: tuple[ContainerState, ...]) -> tuple[str
         if container.reason == "OOMKilled" or (container.exit_code == 137 and not deleted):
             return f"Out of memory in {container.name}: give builds more (kubernetes.resources), or make them need less.", False
     for container in containers:
-        if container.report.get("error") == "stopped" or (deleted and container.exit_code == 143):
+        if deleted and (container.report.get("error") == "stopped" or container.exit_code == 143):
             break
         if container.exit_code:
             return container.report.get("why") or f"{container.name} failed with exit code {container.exit_code}.", False
     if deleted:
-        return "The pod was deleted before the build ended.", False
+        return f"The {'Job was deleted from the cluster' if seen.job_gone else 'pod was deleted'} before the build ended.", False
     return "The build ended without telling the digest of its image, so it does not count as pushed.", False
 
 

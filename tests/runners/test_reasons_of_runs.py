@@ -130,6 +130,23 @@ def test_a_pod_that_someone_deleted_is_told():
     assert not found.disrupted
 
 
+STOPPED = 'Error: building at STEP "RUN make": exit status 1'
+
+
+def test_a_step_that_a_deleted_pod_interrupted_is_not_told_as_failed():
+    """buildah ends with 1, not 143, and its last words are of the step that it was at."""
+    deleted = {"deletionTimestamp": ago(-30), "deletionGracePeriodSeconds": 30}
+    found = state(pod(CLONED, ended(code=1, tail=STOPPED, error="stopped"), phase="Failed", meta=deleted))
+    assert found.problem == "The pod was deleted before the build ended."
+
+
+def test_a_pod_that_ended_because_its_job_was_deleted_is_told_so():
+    deleted = {"deletionTimestamp": ago(-30), "deletionGracePeriodSeconds": 30}
+    stopped = ended(code=1, tail=STOPPED, error="stopped")
+    found = state(pod(CLONED, stopped, phase="Failed", meta=deleted), job_gone=True)
+    assert found.problem == "The Job was deleted from the cluster before the build ended."
+
+
 def test_a_pod_that_vanished_is_no_success():
     found = state(pod(CLONED, running()), pod_gone=True)
     assert found.finished
