@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.cluster_control import cluster_control, control  # noqa: F401
 from tests.support.fault_site import Site, site
 
 SOAK = bool(os.environ.get("FAULTS_SOAK"))
