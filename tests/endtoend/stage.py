@@ -32,7 +32,7 @@ BRANCHES = {
     "long": f"RUN {TICKING}",
     "stubborn": f'RUN trap "" TERM INT; {TICKING}',
     "odd": 'RUN printf "caf\\351 \\000 \\033[31mred\\033[0m 50%%\\r100%%\\nno newline at the end"\n',
-    # The pause: when a step ends, buildah with chroot isolation now and then loses what the pipe to it still holds.
+    # The pause is for buildah, which drops what its pipe still holds when a step ends (docs/decisions/0013-rotated-logs.md).
     "loud": f"RUN /bin/busybox awk '{LOUD}'; /bin/busybox sleep 1\n",
 }
 
