@@ -3,7 +3,7 @@
 A process of its own, so that a build outlives the watcher that started it; whoever comes next reads the folder:
 
     plan.json         what to build (`local_steps.Plan`), written by the backend
-    lock              held by the supervisor for as long as it lives
+    lock              held by the supervisor as long as it lives, and by the guard of a step, which may outlive it for an instant
     supervisor.json   its process; there from the moment the build counts as started
     <step>.log        the raw bytes that the step printed, up to the limit of output
     <step>.json       when it started and finished, exit code, report, its process
@@ -111,7 +111,8 @@ class Supervisor:
         for name in ("tmp", "home", "run"):
             (self.folder / name).mkdir(mode=0o700, exist_ok=True)
         (self.folder / "reserve").write_bytes(bytes(_RESERVE_BYTES))
-        write_json(self.folder / "supervisor.json", {"pid": self.pid, "place": place(), "started_at": _now()})
+        me = {"pid": self.pid, "ticks": started_ticks(self.pid), "place": place()}
+        write_json(self.folder / "supervisor.json", {**me, "started_at": _now()})
 
     def run(self) -> None:
         """Run all steps until one fails."""
@@ -175,7 +176,6 @@ class Supervisor:
         """In the forked process: guard the step, and end with its exit code."""
         try:
             os.setsid()
-            os.close(self.lock)
             for descriptor in (1, 2):
                 os.dup2(writing, descriptor)
             guard(self.pid, partial(self._be_step, name))
@@ -186,6 +186,7 @@ class Supervisor:
         """In a process of its own: do the step, and end with its exit code."""
         code = 1
         try:
+            os.close(self.lock)
             secrets = {key: self.secrets[key] for key in SECRETS[name] if self.secrets.get(key)}
             write_json(self.folder / f"{name}.report", STEPS[name](Step(self.folder, self.plan, secrets)))
             code = 0

@@ -18,7 +18,7 @@ from typing import Any
 
 from runners.backends.base import ContainerState, Held, Unreachable, sound
 from runners.backends.local_build import read_json
-from runners.backends.local_process import hold, is_file, is_held, place, sweep
+from runners.backends.local_process import hold, is_file, is_held, place, started_ticks, sweep
 from runners.backends.local_steps import PASSED_ON
 from runners.build import BuildSecrets
 
@@ -28,7 +28,7 @@ _PIECE_BYTES = 1 << 18
 
 def patiently_held(folder: Path) -> int | None:
     """Take the folder's lock, unless a supervisor or another launch has it; who only asks for it has it for an instant."""
-    for _ in range(50):
+    for _ in range(500):
         if (lock := hold(folder / "lock")) is not None:
             if is_file(folder / "lock", lock):
                 return lock
@@ -137,8 +137,9 @@ def end_supervisor(folder: Path, how: signal.Signals, seconds: float) -> bool:
         if supervisor and not told:
             told = True
             if supervisor.get("place") == place():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(supervisor["pid"], how)  # it holds the lock, so the number is still its own
+                _signal(supervisor, how)
+                if how == signal.SIGKILL:
+                    end_what_remains(folder)  # a guard that was stopped holds the lock too
             else:
                 with contextlib.suppress(OSError):
                     (folder / "stop").touch()
@@ -146,6 +147,12 @@ def end_supervisor(folder: Path, how: signal.Signals, seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def _signal(supervisor: dict[str, Any], how: signal.Signals) -> None:
+    if started_ticks(supervisor["pid"]) == supervisor.get("ticks"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor["pid"], how)
 
 
 def end_what_remains(folder: Path) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -73,25 +74,32 @@ def exit_code(status: int) -> int:
 
 
 def end_children(parent: int) -> None:
-    """Kill the children of this process, and what becomes its child by that, until there are none."""
-    while left := children(parent):
-        kill(left, signal.SIGKILL)
+    """Kill the children of this process, and what becomes its child by that, until the kernel knows of none.
+
+    What /proc shows is not enough to stop at: while it is read, a process may die and leave a child that was looked at before.
+    """
+    while has_children():
+        kill(children(parent), signal.SIGKILL)
         reap()
         time.sleep(0.005)
-    reap()
+
+
+def has_children() -> bool:
+    """Whether this process has any children, those included that have ended and were not collected yet."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def reap() -> dict[int, int]:
     """Collect children that have ended; returns their exit codes."""
     codes: dict[int, int] = {}
-    while True:
-        try:
-            ended, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return codes
-        if not ended:
-            return codes
-        codes[ended] = exit_code(status)
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            codes[found[0]] = exit_code(found[1])
+    return codes
 
 
 def hold(path: Path) -> int | None:

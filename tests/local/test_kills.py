@@ -57,7 +57,8 @@ def nothing_runs(project: Project, spec: BuildSpec, seconds: float = 5) -> None:
     until(lambda: not processes_of(project.folder(spec)), seconds)
 
 
-def test_a_killed_supervisor_takes_all_along_at_once_with_no_watcher_there(project: Project, asleep: BuildSpec):
+@pytest.mark.parametrize("seed", seeds(4))  # a process whose parent was just dying once escaped, in one of ten
+def test_a_killed_supervisor_takes_all_along_at_once_with_no_watcher_there(project: Project, asleep: BuildSpec, seed: int):
     os.kill(line_of(project, asleep)["supervisor"], signal.SIGKILL)
     nothing_runs(project, asleep, 3)
     state = project.backend.state(asleep)
@@ -112,6 +113,25 @@ def test_a_supervisor_that_is_stopped_is_ended_by_force(project: Project, asleep
     nothing_runs(project, asleep)
 
 
+def test_a_guard_that_is_stopped_while_its_supervisor_is_killed_is_ended_by_force(project: Project, asleep: BuildSpec):
+    line = line_of(project, asleep)
+    os.kill(line["guard"], signal.SIGSTOP)
+    os.kill(line["supervisor"], signal.SIGKILL)
+    project.backend.delete(asleep)
+    assert not project.folder(asleep).exists()
+    nothing_runs(project, asleep)
+
+
+def test_a_build_is_not_lost_before_all_that_it_started_has_ended(project: Project, asleep: BuildSpec):
+    line = line_of(project, asleep)
+    os.kill(line["guard"], signal.SIGSTOP)
+    os.kill(line["supervisor"], signal.SIGKILL)
+    assert not project.backend.state(asleep).finished
+    os.kill(line["guard"], signal.SIGCONT)
+    assert project.ended(asleep, 5).problem == local_reasons.LOST_HERE
+    assert not processes_of(project.folder(asleep))
+
+
 @pytest.mark.parametrize("seed", seeds(4))
 def test_a_supervisor_killed_at_any_moment_leaves_a_true_end_and_no_process(project: Project, seed: int):
     spec = project.spec(project.shell(COUNTING))
@@ -121,8 +141,7 @@ def test_a_supervisor_killed_at_any_moment_leaves_a_true_end_and_no_process(proj
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     nothing_runs(project, spec, 3)
-    state = project.backend.state(spec)
-    assert state.finished
+    state = project.ended(spec, 3)
     done = all(step.exit_code == 0 for step in state.containers)
     assert state.problem in ("" if done else local_reasons.LOST_HERE, local_reasons.LOST_HERE)
     for step in state.containers:
