@@ -1,8 +1,7 @@
-"""Watchers that are killed, away or stopped: one Job, one outcome, every byte, or the gap with its size."""
+"""Watchers that are killed or away: one Job, one outcome, every byte, or the gap with its size."""
 
 import random
 import re
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,7 @@ from itertools import count
 
 import pytest
 
-from runners.leases import LEASE_SECONDS
-from tests.faults.conftest import seeds
+from tests.faults.conftest import SOAK, seeds
 from tests.support.fault_site import Fault, Site, Stand, until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
@@ -111,9 +109,9 @@ def test_fifty_five_megabytes_are_stored_whole_while_watchers_are_killed_at_rand
         stand.portal.start_watcher()
     event_id, run_id = stand.started("loud")
     deaths = kill_at_random(stand, event_id, chance, 3)
-    print(f"{deaths} watchers killed")
     assert deaths > 3
     stand.audit(event_id, gap_is_fine=True)
+    print(f"{deaths} watchers killed; {stand.portal.output_status(run_id)['verdict_detail']}")
     if stand.portal.output_status(run_id)["verdict"] == "verified":
         numbers = [int(number) for number in re.findall(rb"(\d{6}) the quick brown", stand.portal.output(run_id))]
         assert numbers == sorted(set(numbers))
@@ -125,49 +123,7 @@ def test_a_loud_build_whose_only_watcher_is_away_is_complete_or_shows_its_gap_wi
     event_id, run_id = stand.started("loud")
     stand.wait_for_output(run_id, b"000999 the quick")
     stand.portal.end(watcher)
-    time.sleep(15 if seeds(1, 2) == [1] else 60)
+    time.sleep(60 if SOAK else 10)
     stand.portal.start_watcher()
     stand.audit(event_id, gap_is_fine=True)
-
-
-def test_a_watcher_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes(stand: Stand):
-    first = stand.portal.start_watcher()
-    event_id, run_id = stand.started("long")
-    stand.wait_for_output(run_id, b"tick 20 of")
-    first.send_signal(signal.SIGSTOP)
-    second = stand.portal.start_watcher()
-    before = len(stand.portal.output(run_id))
-    until(lambda: len(stand.portal.output(run_id)) > before + 500, LEASE_SECONDS + 10, stand.portal.logs)
-    first.send_signal(signal.SIGCONT)
-    stand.audit(event_id)
-    assert first.poll() is None
-    assert second.poll() is None
-    log = (stand.portal.folder / "watch.log").read_text()
-    assert re.search("its lease was lost|another watcher stores its output", log), log
-
-
-def test_a_watcher_stopped_until_all_is_over_changes_nothing_when_it_wakes(stand: Stand):
-    first = stand.portal.start_watcher()
-    event_id, run_id = stand.started()
-    stand.wait_for_output(run_id, b"line 2 of")
-    first.send_signal(signal.SIGSTOP)
-    stand.portal.start_watcher()
-    stand.audit(event_id)
-    told, output = stand.history(event_id), stand.portal.output(run_id)
-    first.send_signal(signal.SIGCONT)
-    time.sleep(3)
-    stand.audit(event_id)
-    assert (stand.history(event_id), stand.portal.output(run_id)) == (told, output)
-
-
-@pytest.mark.parametrize("seed", seeds(ci=2, soak=30))
-def test_a_watcher_stopped_within_a_transaction_keeps_nobody_waiting_for_ever(stand: Stand, seed: int, chance: random.Random):
-    """It holds locks on rows then; the database takes them back."""
-    first = stand.portal.start_watcher(Fault(chance.randint(2, 8), "^commit .*output", do="stop", when="before"))
-    event_id, _ = stand.started()
-    until(lambda: stand.portal.has_met("stop"), 30, stand.portal.logs)
-    stand.portal.start_watcher()
-    stand.portal.ended(event_id, 90)
-    first.send_signal(signal.SIGCONT)
-    time.sleep(2)
-    stand.audit(event_id)
+    print(stand.portal.output_status(run_id)["verdict_detail"])
