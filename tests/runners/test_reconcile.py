@@ -21,7 +21,7 @@ from runners import watcher as watching
 from runners.backends.base import Refused, Unreachable
 from runners.backends.local import LocalBackend
 from runners.backends.local_build import write_json
-from runners.backends.local_process import hold, place
+from runners.backends.local_process import hold, place, started_ticks
 from runners.describe import build_spec
 from runners.follow import Follow
 from runners.launch import launch
@@ -57,7 +57,8 @@ def build(backend: LocalBackend) -> Iterator[Callable[..., Path]]:
         lock = hold(folder / "lock")
         process = subprocess.Popen(["sleep", "60"], pass_fds=(lock,)) if active else None
         subprocess.os.close(lock)
-        write_json(folder / "supervisor.json", {"pid": process.pid if process else 1 << 22, "place": place()})
+        pid = process.pid if process else 1 << 22
+        write_json(folder / "supervisor.json", {"pid": pid, "ticks": started_ticks(pid), "place": place()})
         if process:
             processes.append(process)
         else:
