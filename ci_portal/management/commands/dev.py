@@ -75,6 +75,8 @@ class Command(BaseCommand):
                 self._wait(children, address, stopping)
             finally:
                 _stop(children)
+                for number in (signal.SIGINT, signal.SIGTERM):  # a handler is taken away while the interpreter ends, this is not
+                    signal.signal(number, signal.SIG_IGN)
         self.stdout.write("Stopped.")
 
     def _wait(self, children: list[Child], address: str, stopping: threading.Event) -> None:
