@@ -133,9 +133,13 @@ class OutputStream(models.Model):
     ahead = models.BigIntegerField(default=0)  # masked bytes that the output has beyond what the cursor says
     raw_bytes = models.BigIntegerField(default=0)  # bytes as printed, before masking
     crc = models.BigIntegerField(default=0)  # running state of POSIX cksum over those bytes
+    bare_bytes = models.BigIntegerField(default=0, db_default=0)  # the same of those bytes without carriage returns
+    bare_crc = models.BigIntegerField(default=0, db_default=0)
     ended = models.BooleanField(default=False)  # the container has terminated and its stream was read to the end
     expected_bytes = models.BigIntegerField(null=True)  # as the container reported; NULL: it could report nothing
     expected_cksum = models.BigIntegerField(null=True)
+    expected_bare_bytes = models.BigIntegerField(null=True)
+    expected_bare_cksum = models.BigIntegerField(null=True)
     gaps = models.JSONField(default=list)  # [offset in output, bytes missing or null] of each gap that was noticed
 
     class Meta:

@@ -27,6 +27,9 @@ APART = timedelta(seconds=1)
 #: How many bytes `read` asks the database for at a time.
 WINDOW = 1 << 20
 
+#: How many bytes, and their POSIX cksum; None: nobody says.
+Count = tuple[int | None, int | None]
+
 
 class StaleWriter(Exception):
     """Someone else has written to this output, closed it, or removed it: stop, and make a new Recorder if it is yours again."""
@@ -68,12 +71,15 @@ class _Reading:
     cursor: str
     raw_bytes: int
     crc: int
+    bare_bytes: int
+    bare_crc: int
     skip: int  # masked bytes still to come that are in the output already: a crash came between them and their cursor
     since: int = 0  # masked bytes since the row's cursor
 
     def settle(self) -> None:
         """Nothing is held back: the row's cursor may come here."""
         self.stream.cursor, self.stream.raw_bytes, self.stream.crc = self.cursor, self.raw_bytes, self.crc
+        self.stream.bare_bytes, self.stream.bare_crc = self.bare_bytes, self.bare_crc
         self.since = 0
 
 
@@ -153,8 +159,12 @@ class Recorder:
             if batch.rows or before != (reading.stream.cursor, reading.stream.ahead):
                 self._commit(batch, reading.stream)
 
-    def end(self, container: str, expected_bytes: int | None, expected_cksum: int | None, cut: int = 0) -> None:
+    def end(
+        self, container: str, expected_bytes: int | None, expected_cksum: int | None, bare: Count = (None, None), cut: int = 0
+    ) -> None:
         """Record that the container has terminated and was read to its end, and what it says it printed (None: nothing said).
+
+        `bare`: the same of all but the carriage returns, of which what was read may lack some.
 
         `cut`: bytes that it printed beyond those, which its backend counted and did not keep. To be called for each container that
         ran, whether bytes of it were read or not. Ending twice is harmless.
@@ -162,7 +172,7 @@ class Recorder:
         if not self.ended(container):
             with self._fence():
                 self._output.dropped += cut
-                self._end(container, expected_bytes, expected_cksum)
+                self._end(container, (expected_bytes, expected_cksum), bare)
 
     def close(self, outcome: str) -> tuple[str, str]:
         """End the output with the run's outcome; returns (verdict, detail). Closing again changes nothing and returns the same."""
@@ -173,7 +183,7 @@ class Recorder:
         with self._fence():
             for container, stream in self._streams.items():
                 if not stream.ended and (ran(stream) or (self._reading and self._reading.stream is stream)):
-                    self._end(container, None, None)
+                    self._end(container, (None, None), (None, None))
             verdict, detail = judge(self._output, list(self._streams.values()))
             self._commit(_Batch(), None, closed_at=timezone.now(), outcome=outcome[:10], verdict=verdict, verdict_detail=detail)
         self._stale = True
@@ -195,19 +205,21 @@ class Recorder:
             raise ValueError(f"container {container} of run {self._output.run_id} has ended")
         for earlier in self._streams.values():
             if earlier.position < stream.position and not earlier.ended:
-                self._end(earlier.container, None, None)
+                self._end(earlier.container, (None, None), (None, None))
         if not ran(stream):
             stream.start = self._output.size
-        self._reading = _Reading(stream, stream.cursor, stream.raw_bytes, stream.crc, skip=stream.ahead)
+        counted = (stream.raw_bytes, stream.crc, stream.bare_bytes, stream.bare_crc)
+        self._reading = _Reading(stream, stream.cursor, *counted, skip=stream.ahead)
         return self._reading
 
-    def _end(self, container: str, expected_bytes: int | None, expected_cksum: int | None) -> None:
+    def _end(self, container: str, whole: Count, bare: Count) -> None:
         reading, batch = self._turn_to(container), _Batch()
         self._emit(reading, self._masker.flush(), None, batch)
         reading.settle()
         stream = reading.stream
         stream.ahead, stream.ended = 0, True
-        stream.expected_bytes, stream.expected_cksum = expected_bytes, expected_cksum
+        stream.expected_bytes, stream.expected_cksum = whole
+        stream.expected_bare_bytes, stream.expected_bare_cksum = bare
         self._commit(batch, stream)
         self._reading = None
 
@@ -216,6 +228,9 @@ class Recorder:
             self._note_gap(reading, piece.missing, batch)
         reading.raw_bytes += len(piece.data)
         reading.crc = cksum.update(reading.crc, piece.data)
+        bare = piece.data.replace(b"\r", b"")
+        reading.bare_bytes += len(bare)
+        reading.bare_crc = cksum.update(reading.bare_crc, bare)
         reading.cursor = piece.cursor
         self._emit(reading, self._masker.feed(piece.data), piece.printed_at, batch)
         if not self._masker.pending:

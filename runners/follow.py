@@ -252,7 +252,8 @@ class Follow:
         self.look()
 
     def _end(self, name: str, report: dict[str, Any]) -> None:
-        self.recorder.end(name, report.get("bytes"), report.get("cksum"), report.get("cut", 0))
+        bare = (report.get("bare_bytes"), report.get("bare_cksum"))
+        self.recorder.end(name, report.get("bytes"), report.get("cksum"), bare, report.get("cut", 0))
 
     def _report(self, name: str) -> dict[str, Any]:
         try:

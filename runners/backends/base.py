@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from runners.build import BuildSecrets, BuildSpec
 
 #: What of a container's report is a number.
-FIGURES = ("bytes", "cksum", "cut")
+FIGURES = ("bytes", "cksum", "bare_bytes", "bare_cksum", "cut")
 
 
 class BackendError(Exception):
@@ -38,7 +38,8 @@ class ContainerState:
     finished_at: datetime | None = None  # UTC; set: it has terminated
     exit_code: int | None = None
     reason: str = ""  # as the backend says it: OOMKilled, Error, Completed, ImagePullBackOff, …
-    #: What the container reported when it ended: {"commit"?, "digest"?, "error"?, "bytes", "cksum", "cut"?}; {} where it could not.
+    #: What the container reported when it ended: {"commit"?, "digest"?, "error"?, "bytes", "cksum", "bare_bytes"?, "bare_cksum"?,
+    #: "cut"?}; {} where it could not. bare_…: of all but the carriage returns, some of which what is read back may lack.
     #: cut: how many bytes it printed beyond those of `bytes` and `cksum`; the backend did not keep them.
     report: dict[str, Any] = field(default_factory=dict)
 

@@ -54,6 +54,26 @@ def test_it_knows_which_containers_have_ended():
     assert [recorder().ended(name) for name in CONTAINERS] == [True, False, False]
 
 
+def test_carriage_returns_that_were_left_out_on_the_way_are_no_gap():
+    one = recorder()
+    one.append("clone", b"one\r", "a")
+    one.append("clone", b"\ntwo\n50%\r100%\n", "b")
+    one = recorder()  # another goes on with the counts
+    one.append("clone", b"three\n", "c")
+    printed = b"one\r\ntwo\r\n50%\r100%\nthree\r\n"
+    one.end("clone", *report(printed), bare=report(printed.replace(b"\r", b"")))
+    detail = "clone: 24 bytes (2 carriage returns at ends of lines left out)"
+    assert one.close("succeeded") == (Output.VERIFIED, detail)
+
+
+def test_another_byte_missing_besides_carriage_returns_is_a_gap():
+    one = recorder()
+    one.append("clone", b"one\nto\n", "a")
+    printed = b"one\r\ntwo\r\n"
+    one.end("clone", *report(printed), bare=report(printed.replace(b"\r", b"")))
+    assert one.close("succeeded")[0] == Output.GAP
+
+
 def test_ending_a_container_twice_keeps_the_first_report():
     one = recorder()
     one.end("clone", 0, 4294967295)

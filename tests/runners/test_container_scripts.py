@@ -49,6 +49,12 @@ def test_count_and_checksum_are_of_exactly_what_was_printed(run):
     assert "tail" not in report
 
 
+def test_what_was_printed_is_counted_without_its_carriage_returns_too(run):
+    _, printed, report = run(r"printf 'one\r\ntwo\r\r\n50%%\r100%%\n\r'")
+    assert printed == b"one\r\ntwo\r\r\n50%\r100%\n\r"
+    assert [report["bare_cksum"], report["bare_bytes"]] == cksum(b"one\ntwo\n50%100%\n")
+
+
 def test_a_container_that_prints_nothing_reports_so(run):
     _, printed, report = run(":")
     assert [report["cksum"], report["bytes"]] == cksum(printed) == cksum(b"")
