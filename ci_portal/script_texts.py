@@ -11,6 +11,8 @@ def script_texts() -> dict[str, str]:
         "seconds": _("{s} s"),
         "minutes": _("{m} min {s} s"),
         "hours": _("{h} h {m} min"),
+        "close": _("Close"),
+        "keep": _("No, leave it"),
         "unreachable": _("The portal could not be reached. Check the connection and try again."),
         "unexpected": _("The portal answered {status}. Try again; its log tells more."),
         "request_id": _("Request {id}."),

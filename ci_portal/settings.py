@@ -125,6 +125,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.AutoField"  # the original's ids are INT;
 
 LANGUAGE_CODE = "zh-hans" if PORTAL.portal.language == "zh-hans" else "en"
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LANGUAGE_COOKIE_AGE = 31536000  # seconds; whoever chose a language meets it again
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = PORTAL.portal.time_zone
 USE_TZ = True

@@ -79,13 +79,13 @@ def favicon(label: str = "") -> str:
 
 @register.simple_tag
 def when(moment: datetime | None) -> SafeString:
-    """Show how long ago it was, with the exact time in the portal's zone on hover."""
+    """Show how long ago it was, with the exact time on hover: in the portal's zone, until times.js tells both in the reader's."""
     if moment is None:
         return format_html('<span class="muted">{}</span>', _("unknown"))
     local = timezone.localtime(moment)
     recent = timezone.now() - moment < timedelta(minutes=1)
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
+        '<time data-ago datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
         f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}",
         _("just now") if recent else _("%(time)s ago") % {"time": timesince(moment, depth=1)},

@@ -1,12 +1,16 @@
-// What every page has: durations that count on, Build buttons, Copy buttons.
+// What every page has: times, toasts, menus, Build and Copy buttons, "/" for the search.
 
 import { post } from "./api.js";
-import { duration, text } from "./texts.js";
+import { busy } from "./busy.js";
+import { text } from "./texts.js";
+import "./preferences.js";
+import { showTimes } from "./times.js";
+import { toast, toastFromBefore } from "./toast.js";
 
-/** Tell what happened, where the page has its place for that. */
+/** Tell what happened: where the page has a place of its own for that, else in the corner. */
 export function notice(message, bad = false) {
   const place = document.getElementById("notice");
-  if (!place) return;
+  if (!place) return void toast(message, { bad, id: "notice" });
   place.textContent = message;
   place.classList.toggle("bad", bad);
   place.hidden = false;
@@ -20,18 +24,17 @@ export function offerCopies(root = document) {
 
 const buildPage = (event) => `/builds/${encodeURIComponent(event.id)}/`;
 
-async function build(button) {
-  const { repo: name, branch, tag } = button.dataset;
-  button.disabled = true;
+/** Start a build of what the body names and go to its page; tells why where it can't. */
+export async function build(body) {
+  const name = body.repo;
   notice(text("starting", { name }));
   try {
-    const started = await post("/check/", { repo: name, ...(branch && { branch }), ...(tag && { tag }) });
+    const started = await post("/check/", body);
     location.assign(buildPage(started.event));
   } catch (problem) {
     // Refused by the backend: the event is recorded, with the reason, and its page says more.
     if (problem.body?.event) return location.assign(buildPage(problem.body.event));
     notice(text("not_started", { name, reason: problem.message }), true);
-    button.disabled = false;
   }
 }
 
@@ -42,18 +45,22 @@ async function copy(button) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.classList.contains("build")) build(button);
-  else if (button?.classList.contains("copy")) copy(button);
+  if (!button || button.getAttribute("aria-disabled") === "true") return;
+  const { repo, branch, tag } = button.dataset;
+  if (button.classList.contains("build")) busy(button, () => build({ repo, ...(branch && { branch }), ...(tag && { tag }) }));
+  else if (button.classList.contains("copy")) copy(button);
 });
 
-addEventListener("pageshow", () => {
-  for (const button of document.querySelectorAll("button.build")) button.disabled = false;
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
+  const search = document.querySelector("main input[type=search]");
+  if (!search) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
 });
-
-setInterval(() => {
-  for (const place of document.querySelectorAll("[data-since]")) {
-    place.textContent = duration((Date.now() - Date.parse(place.dataset.since)) / 1000);
-  }
-}, 1000);
 
 offerCopies();
+showTimes();
+toastFromBefore();
