@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from repos.models import Credential, Repository
+
+#: How exact `Credential.used_at` is.
+USE_NOTED_EVERY = timedelta(hours=1)
 
 
 class CredentialUnreadable(Exception):
@@ -83,5 +88,7 @@ def git_login(repository: Repository) -> GitLogin:
 
 
 def mark_used(repository: Repository) -> None:
-    """Note that the repository's credentials were just used."""
-    repository.credentials.update(used_at=timezone.now())
+    """Note that the repository's credentials were just used, to the hour: not every build must write a row more."""
+    now = timezone.now()
+    noted = Q(used_at__isnull=False, used_at__gt=now - USE_NOTED_EVERY)
+    repository.credentials.exclude(noted).update(used_at=now)

@@ -1,6 +1,7 @@
 """Credentials at rest: what comes back is what went in, or an error; never a ciphertext, never a word of it in between."""
 
 import traceback
+from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
@@ -148,3 +149,14 @@ def test_credentials_go_with_their_repository(repository):
     store_git_login(repository, "chen", PASSWORD)
     repository.delete()
     assert not Credential.objects.exists()
+
+
+def test_use_is_noted_once_an_hour(repository):
+    store_git_login(repository, "chen", PASSWORD)
+    credentials.mark_used(repository)
+    first = repository.credentials.get().used_at
+    credentials.mark_used(repository)
+    assert repository.credentials.get().used_at == first
+    repository.credentials.update(used_at=first - timedelta(minutes=61))
+    credentials.mark_used(repository)
+    assert repository.credentials.get().used_at >= first
