@@ -9,6 +9,7 @@ from ci_portal.api.retry import in_transaction
 from events.models import Event
 from logs.models import Log
 from runners.backend import backend_named
+from runners.backends.causes import Cause
 from runners.launch import launch
 from runners.models import Run
 from runners.record import next_attempt
@@ -30,7 +31,7 @@ def cancel(event: Event, actor: str) -> Run:
     while run.is_active and run.cancel_requested_at is None and not run.request_cancel(actor):
         run = _newest(event)  # it has just ended, or somebody else was faster
     if run.cancel_requested_at and run.epoch == 0:
-        run.finish(Run.CANCELLED, reason=run.cancel_reason, since=(Run.WAITING,))
+        run.finish(Run.CANCELLED, reason=run.cancel_reason, cause=Cause.CANCELLED, since=(Run.WAITING,))
     if not run.is_active and run.status != Run.CANCELLED:
         event.refresh_from_db()
         raise Problem(409, "ended", f"This build has {event.status_label} already.")

@@ -25,10 +25,12 @@ from logs.masking import masked
 from logs.output import Recorder, StaleWriter
 from repos.credentials import CredentialUnreadable, GitLogin
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
+from runners.backends.causes import Cause
 from runners.describe import build_secrets, build_spec, registry_of, secrets_of
 from runners.leases import AWAY_SECONDS
 from runners.models import Run
-from runners.outcome import Outcome, outcome, phases
+from runners.outcome import Outcome, outcome
+from runners.progress import Progress
 from runners.record import next_attempt
 from runners.registry import RegistryError, RegistryUnreachable
 from runners.tidy import tidy
@@ -77,6 +79,7 @@ class Follow:
             logger.error("run %s: %s", run.name, error)
             self.secrets = build_secrets(self.spec, GitLogin()).values()  # the registry's login still can
         self.recorder = Recorder(run.pk, self.containers, self.secrets, settings.PORTAL.output.limit_bytes)
+        self.progress = Progress(run, self.secrets)
         self.reading: str = ""  # the container whose stream is open
         self.stream_number = 0  # of the stream that counts; what an older one still brings is not taken
         self.received: list[Piece] = []
@@ -117,7 +120,9 @@ class Follow:
             if state.started_at:
                 self.run.running(state.started_at)
             else:
-                self.run.wait_for(masked(state.problem, self.secrets) or state.waiting, told=bool(state.problem))
+                problem = masked(state.problem, self.secrets)
+                self.run.wait_for(problem or state.waiting, state.cause, told=bool(problem))
+        self.progress.note(state)
         ended = state.finished or not state.exists or state.fatal or overdue or self._since(self.deleted_at) > LAST_SECONDS
         if self._read(state, ended) and ended:
             self._conclude(state, overdue)
@@ -233,7 +238,8 @@ class Follow:
         del self.received[:]
         self.tries, self.heard = 0, time.monotonic()
         self.recorder.append_many(self.reading, pieces)
-        for _ in pieces:
+        for piece in pieces:
+            self.progress.took(self.reading, piece)
             self.ahead.release()
 
     def _ended(self, number: int, name: str, error: Exception | None) -> None:
@@ -273,22 +279,25 @@ class Follow:
         # It may quote the Dockerfile, or what the build said last.
         ended = replace(ended, reason=masked(ended.reason, self.secrets))
         if self.run.place not in ("", self.backend.place):
-            ended = Outcome(reason=f"{ELSEWHERE} {AWAY_SECONDS // 60} minutes: see to the portal there, and build it again.")
+            away = f"{ELSEWHERE} {AWAY_SECONDS // 60} minutes: see to the portal there, and build it again."
+            ended = Outcome(reason=away, cause=Cause.MACHINE_AWAY)
         elif overdue and not state.finished:
             late = f"{GRACE_SECONDS} s after its time limit of {self.spec.timeout_seconds} s"
-            ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.")
+            ended = Outcome(reason=f"It had not ended {late}, so the portal gave it up.", cause=Cause.OVERDUE)
         if self.cancelling and not ended.digest:
             late = "" if state.finished else f" Its end was not confirmed within {LAST_SECONDS} s."
-            ended = Outcome(reason=self.run.cancel_reason + late)
+            ended = Outcome(reason=self.run.cancel_reason + late, cause=Cause.CANCELLED)
+        times = self.progress.times(state)
         if ended.digest and self.spec.registry:
-            self.pool.submit(self._confirm, ended, phases(state), time.monotonic())
+            self.pool.submit(self._confirm, ended, times, time.monotonic())
         else:
-            self._settle(ended, phases(state), disrupted=state.disrupted)
+            self._settle(ended, times, disrupted=state.disrupted)
 
     def _confirm(self, ended: Outcome, times: dict[str, Any], since: float) -> None:
         """In a thread of its own: does the registry have what the builder says it pushed? `since`: when it was asked first."""
         path = "/".join(part for part in (self.spec.image_repo, self.spec.image_name) if part)
         reason = f"The registry does not have the digest {ended.digest} that the builder reported."
+        cause = Cause.DIGEST_MISSING
         try:
             if registry_of(self.spec, self.backend).confirm(path, ended.digest):
                 self.inbox.put(partial(self._settle, ended, times))
@@ -297,13 +306,13 @@ class Follow:
             if self._since(since) < CONFIRM_SECONDS:
                 self.inbox.put(partial(self._confirm_later, partial(self._confirm, ended, times, since)))
                 return
-            reason = f"The image's digest could not be confirmed: {error}"
+            reason, cause = f"The image's digest could not be confirmed: {error}", Cause.DIGEST_UNCONFIRMED
         except RegistryError as error:
-            reason = f"The image's digest could not be confirmed: {error}"
+            reason, cause = f"The image's digest could not be confirmed: {error}", Cause.DIGEST_UNCONFIRMED
         except Exception:
             logger.exception("run %s: confirming its digest", self.run.name)
-            reason = "The image's digest could not be confirmed; the watcher's log says more."
-        self.inbox.put(partial(self._settle, Outcome(reason=reason), times))
+            reason, cause = "The image's digest could not be confirmed; the watcher's log says more.", Cause.DIGEST_UNCONFIRMED
+        self.inbox.put(partial(self._settle, Outcome(reason=reason, cause=cause), times))
 
     def _confirm_later(self, confirm: Callable[[], None]) -> None:
         self.tries += 1
@@ -319,12 +328,13 @@ class Follow:
         if disrupted and not self.cancelling:
             self.run.refresh_from_db(fields=["cancel_requested_at", "cancelled_by"])
             if self.run.cancel_requested_at:  # asked for just before
-                self.cancelling, ended = True, Outcome(reason=self.run.cancel_reason)
+                self.cancelling, ended = True, Outcome(reason=self.run.cancel_reason, cause=Cause.CANCELLED)
         status = Run.SUCCEEDED if ended.digest else Run.CANCELLED if self.cancelling else Run.FAILED
         with transaction.atomic():
-            if disrupted and not self.cancelling and not self.run.automatic and self.run.give_way(ended.reason, times):
+            again = disrupted and not self.cancelling and not self.run.automatic
+            if again and self.run.give_way(ended.reason, times, ended.cause):
                 next_attempt(self.run, automatic=True)
-            elif not self.run.finish(status, reason=ended.reason, digest=ended.digest, phases=times):
+            elif not self.run.finish(status, reason=ended.reason, cause=ended.cause, digest=ended.digest, phases=times):
                 self.run.refresh_from_db()
                 if self.run.is_active:
                     raise StaleWriter(f"run {self.run.name} has another watcher")

@@ -13,6 +13,7 @@ from django.utils import timezone
 from repos.credentials import CredentialUnreadable, mark_used
 from runners.backend import backend_named
 from runners.backends.base import Backend, BackendError, Refused, Unreachable
+from runners.backends.causes import Cause
 from runners.build import BuildSpec
 from runners.describe import build_spec, secrets_of
 from runners.leases import AWAY_SECONDS
@@ -41,7 +42,7 @@ def _claim(run: Run, who: str, in_turn: bool) -> bool:
         free = max(0, limit - same.on_backend().exclude(pk=run.pk).count())
         if free and (in_turn or _is_next(run, same, free)):
             return run.claim_launch(who, until, place)
-        run.wait_for(f"At most {limit} builds run at once (build.max_running): it starts when its turn comes.")
+        run.wait_for(f"At most {limit} builds run at once (build.max_running): it starts when its turn comes.", Cause.TURN)
         return False
 
 
@@ -83,7 +84,10 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
         return run
     if _is_lost(run):
         cancelled = run.cancel_requested_at is not None
-        run.finish(Run.CANCELLED if cancelled else Run.FAILED, reason=run.cancel_reason if cancelled else LOST)
+        if cancelled:
+            run.finish(Run.CANCELLED, reason=run.cancel_reason, cause=Cause.CANCELLED)
+        else:
+            run.finish(Run.FAILED, reason=LOST, cause=Cause.LAUNCH_LOST)
         return run
     if not _claim(run, who, in_turn):
         run.refresh_from_db()
@@ -95,17 +99,20 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
         else:
             backend.launch(spec, secrets_of(run, spec))
     except Unreachable as error:
-        run.postponed(str(error))
+        run.postponed(str(error), Cause.BACKEND_AWAY)
     except (Refused, CredentialUnreadable) as error:
         if run.cancel_requested_at:
-            run.finish(Run.CANCELLED, reason=f"{run.cancel_reason} {error}")
+            run.finish(Run.CANCELLED, reason=f"{run.cancel_reason} {error}", cause=Cause.CANCELLED)
         else:
-            run.finish(Run.FAILED, reason=str(error))
+            unreadable = isinstance(error, CredentialUnreadable)
+            cause = Cause.CREDENTIALS_UNREADABLE if unreadable else Cause.LAUNCH_REFUSED
+            run.finish(Run.FAILED, reason=str(error), cause=cause)
     except DatabaseError:
         raise
     except Exception:
         logger.exception("run %s: launching", run.name)
-        run.wait_for("It could not be launched; the portal's log says more. It is tried again every minute.")
+        broken = "It could not be launched; the portal's log says more. It is tried again every minute."
+        run.wait_for(broken, Cause.LAUNCH_BROKEN)
     else:
         _note(run, spec, backend)
     return run
@@ -124,13 +131,14 @@ def give_up_waiting() -> None:
         waited = f"It could not be launched within {seconds} s (build.wait_seconds). {run.reason}".strip()
         cancelled = run.cancel_requested_at is not None
         status, reason = (Run.CANCELLED, f"{run.cancel_reason} {run.reason}") if cancelled else (Run.FAILED, waited)
-        run.finish(status, reason=reason, since=(Run.WAITING, Run.LAUNCHING))
+        cause = Cause.CANCELLED if cancelled else Cause.WAITED_TOO_LONG
+        run.finish(status, reason=reason, cause=cause, since=(Run.WAITING, Run.LAUNCHING))
 
 
 def _note(run: Run, spec: BuildSpec, backend: Backend) -> None:
     """The backend has the run, or has none of it any more where it is to be cancelled."""
     if run.cancel_requested_at:
-        if run.finish(Run.CANCELLED, reason=run.cancel_reason):
+        if run.finish(Run.CANCELLED, reason=run.cancel_reason, cause=Cause.CANCELLED):
             run.tidied()
         return
     if not run.launched():

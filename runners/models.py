@@ -14,6 +14,7 @@ from django.utils import timezone
 from ci_portal.api.columns import TextColumn
 from events.models import Event
 from logs.models import Log
+from runners.backends.causes import Cause
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -112,12 +113,14 @@ class Run(models.Model):
     ca_secret = models.CharField(max_length=150, blank=True, default="", db_default="")
     digest = models.CharField(max_length=100, blank=True, default="", db_default="")
     reason = models.CharField(max_length=500, blank=True, default="", db_default="")
+    cause = models.CharField(max_length=40, blank=True, default="", db_default="")  # of `reason`: runners.backends.causes
     phases = models.JSONField(null=True, blank=True)  # {"clone": {"started": ISO 8601, "finished": …}, …} as containers told
     place = models.CharField(max_length=64, blank=True, default="", db_default="")  # where the backend has it: Backend.place
     claimed_by = models.CharField(max_length=100, blank=True, default="", db_default="")
     claimed_until = models.DateTimeField(null=True, blank=True)
     epoch = models.PositiveIntegerField(default=0, db_default=0)  # rises with each claim; fences who lost theirs
     launched_at = models.DateTimeField(null=True, blank=True)  # the backend has it
+    placed_at = models.DateTimeField(null=True, blank=True)  # the cluster chose a node for it
     started_at = models.DateTimeField(null=True, blank=True)  # its first container runs
     finished_at = models.DateTimeField(null=True, blank=True)
     tidied_at = models.DateTimeField(null=True, blank=True)  # with its outcome recorded, the backend was rid of it
@@ -196,36 +199,43 @@ class Run(models.Model):
             claimed_by="",
             claimed_until=None,
             reason="",
+            cause="",
         )
 
-    def wait_for(self, reason: str, *, told: bool = True) -> None:
+    def wait_for(self, reason: str, cause: Cause | None = None, *, told: bool = True) -> None:
         """Note why the run still waits or has not started; its history tells it once, where it is worth telling."""
         reason = reason[:500]
         if reason == self.reason:
             return
         with transaction.atomic():
-            if self._held(Run.WAITING, Run.LAUNCHING).update(reason=reason):
+            if self._held(Run.WAITING, Run.LAUNCHING).update(reason=reason, cause=cause or ""):
                 Event.objects.filter(pk=self.event_id).update(reason=reason)
                 if reason and told and self.event is not None:
                     Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
         self._read_again()
 
-    def postponed(self, reason: str) -> bool:
+    def postponed(self, reason: str, cause: Cause | None = None) -> bool:
         """launching → waiting, with the reason; the watcher launches it later."""
         with transaction.atomic():
             back = self._held(Run.LAUNCHING).filter(launched_at=None)
             if not back.update(status=Run.WAITING, claimed_by="", claimed_until=None):
                 return False
-            self.wait_for(reason)
+            self.wait_for(reason, cause)
         self._read_again()
         return True
 
     def running(self, started_at: datetime) -> bool:
         """launching → running: its first container runs since then (UTC)."""
         msg = f"run {self.name} started"
-        return self._move(Run.RUNNING, (Run.LAUNCHING,), Event.RUNNING, msg, {"reason": ""}, started_at=started_at, reason="")
+        columns = {"started_at": started_at, "reason": "", "cause": ""}
+        return self._move(Run.RUNNING, (Run.LAUNCHING,), Event.RUNNING, msg, {"reason": ""}, **columns)
 
-    def give_way(self, reason: str, phases: dict[str, Any] | None = None) -> bool:
+    def progressed(self, phases: dict[str, Any], placed_at: datetime | None) -> None:
+        """Note when its parts began and ended, while it goes on; no history, no change of state."""
+        if self._held(Run.LAUNCHING, Run.RUNNING).update(phases=phases, placed_at=placed_at):
+            self.phases, self.placed_at = phases, placed_at
+
+    def give_way(self, reason: str, phases: dict[str, Any] | None = None, cause: Cause | None = None) -> bool:
         """Any active state → failed, while the event waits on for another attempt: the cluster ended this one, not the build.
 
         Not where the run is to be cancelled: then there is to be no other.
@@ -235,9 +245,8 @@ class Run(models.Model):
         with transaction.atomic():
             if not self._held(*Run.ACTIVE).filter(cancel_requested_at=None).select_for_update().exists():
                 return False
-            return self._move(
-                Run.FAILED, Run.ACTIVE, Event.WAITING, msg, {"reason": reason}, reason=reason, finished_at=now, phases=phases
-            )
+            columns = {"reason": reason, "cause": cause or "", "finished_at": now, **({} if phases is None else {"phases": phases})}
+            return self._move(Run.FAILED, Run.ACTIVE, Event.WAITING, msg, {"reason": reason}, **columns)
 
     def request_cancel(self, who: str) -> bool:
         """Note that the run shall end; its watcher ends it. Asking again changes nothing."""
@@ -256,7 +265,7 @@ class Run(models.Model):
         reason, now = "Its event was deleted from the database, so the portal ended it.", timezone.now()
         with transaction.atomic():
             active = Run.objects.filter(pk=self.pk, managed=True, status__in=Run.ACTIVE)
-            if not active.update(status=Run.FAILED, reason=reason, finished_at=now):
+            if not active.update(status=Run.FAILED, reason=reason, cause=Cause.EVENT_DELETED, finished_at=now):
                 return False
             Log.objects.record(f"run {self.name} failed: {reason}", run=self, actor=actor)
         self.refresh_from_db()
@@ -276,11 +285,12 @@ class Run(models.Model):
         status: str,
         *,
         reason: str = "",
+        cause: Cause | None = None,
         digest: str = "",
         phases: dict[str, Any] | None = None,
         since: tuple[str, ...] = ACTIVE,
     ) -> bool:
-        """Any active state → succeeded, failed or cancelled, run and event together.
+        """Any active state → succeeded, failed or cancelled, run and event together; without `phases` they stay as they are known.
 
         `succeeded` needs a digest: no digest, no success (SPEC section 3).
         """
@@ -292,9 +302,36 @@ class Run(models.Model):
         else:
             msg = f"run {self.name} {status}: {reason}"
         event = {"digest": digest, "reason": reason, "finished_at": now, "active_key": None}
-        return self._move(
-            status, since, Run.EVENT_STATUS[status], msg, event, digest=digest, reason=reason, finished_at=now, phases=phases
-        )
+        columns: dict[str, Any] = {"digest": digest, "reason": reason, "cause": cause or "", "finished_at": now}
+        if phases is not None:
+            columns["phases"] = phases
+        return self._move(status, since, Run.EVENT_STATUS[status], msg, event, **columns)
+
+
+class Notices(models.Model):
+    """What happened around a run, as its backend told it: it outlives the cluster's own Events, which are gone after an hour."""
+
+    MOST = 50
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="notices")
+    items = models.JSONField(default=list)  # records as `noted` makes them, the oldest first; at most MOST
+
+    class Meta:
+        db_table = "runner_notices"
+
+    def __str__(self) -> str:
+        return f"notices of run {self.run_id}"
+
+    @classmethod
+    def keep(cls, run: Run, records: list[dict[str, Any]]) -> None:
+        """Store these beside what is stored already; of the same `uid` the later one counts, and the last MOST are kept."""
+        stored = cls.objects.filter(run=run).values_list("items", flat=True).first()
+        known = {record["uid"]: record for record in [*(stored or []), *records]}
+        items = sorted(known.values(), key=lambda record: (record["at"], record["uid"]))[-cls.MOST :]
+        if stored is None:
+            cls.objects.get_or_create(run=run, defaults={"items": items})
+        elif stored != items:
+            cls.objects.filter(run=run).update(items=items)
 
 
 class Installation(models.Model):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from runners.backends.base import ContainerState, RunState
+from runners.backends.base import ContainerState, Notice, RunState
+from runners.backends.causes import Cause, of_report
 from runners.build import BuildSpec
 
 #: https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests
@@ -18,6 +21,7 @@ class Outcome:
 
     digest: str = ""
     reason: str = ""
+    cause: Cause | None = None
 
 
 def outcome(spec: BuildSpec, state: RunState, containers: tuple[str, ...]) -> Outcome:
@@ -26,34 +30,65 @@ def outcome(spec: BuildSpec, state: RunState, containers: tuple[str, ...]) -> Ou
     for name in containers:
         container = known.get(name)
         if container is None or container.exit_code != 0:
-            return Outcome(reason=state.problem or _failed(name, container))
+            return Outcome(reason=state.problem, cause=state.cause) if state.problem else _failed(name, container)
     reports = [known[name].report for name in containers]
     commit = next((str(report["commit"]) for report in reports if report.get("commit")), "")
     if commit != spec.commit:
         wrong = f"The clone reported commit {commit or '(none)'} instead of {spec.commit}"
-        return Outcome(reason=f"{wrong}: nothing of this build can be trusted.")
+        return Outcome(reason=f"{wrong}: nothing of this build can be trusted.", cause=Cause.COMMIT_MISMATCH)
     digest = next((str(report["digest"]) for report in reversed(reports) if report.get("digest")), "")
     if not DIGEST.fullmatch(digest):
         unsaid = "The builder ended without reporting the pushed image's digest; its output says more."
-        return Outcome(reason=state.problem or unsaid)
+        return Outcome(reason=state.problem or unsaid, cause=state.cause or Cause.NO_DIGEST)
     return Outcome(digest=digest)
 
 
-def _failed(name: str, container: ContainerState | None) -> str:
+def _failed(name: str, container: ContainerState | None) -> Outcome:
     if container is None or container.started_at is None:
-        return f"The run ended before its step '{name}' could start."
+        return Outcome(reason=f"The run ended before its step '{name}' could start.", cause=Cause.NEVER_STARTED)
     if container.exit_code is None:
-        return f"The run vanished while its step '{name}' was running: its Job or pod was deleted, or its node was lost."
-    return f"The step '{name}' ended with exit code {container.exit_code}{f' ({container.reason})' if container.reason else ''}."
+        vanished = f"The run vanished while its step '{name}' was running: its Job or pod was deleted, or its node was lost."
+        return Outcome(reason=vanished, cause=Cause.VANISHED)
+    ended = f"The step '{name}' ended with exit code {container.exit_code}{f' ({container.reason})' if container.reason else ''}."
+    return Outcome(reason=ended, cause=of_report(name, container.report.get("error")))
 
 
-def phases(state: RunState) -> dict[str, dict[str, str]]:
-    """When each container started and finished, as ISO 8601 in UTC; {} for what did not happen."""
+def phases(state: RunState, pushing_at: datetime | None = None) -> dict[str, dict[str, str]]:
+    """When each part of the run started and finished, as ISO 8601 in UTC; {} for what did not happen.
+
+    Parts are the containers. With `pushing_at`, when the build's own output told that it began to push (BuildKit builds and pushes
+    in one container), the rest of that container is the push.
+    """
+    parts = {container.name: (container.started_at, container.finished_at) for container in state.containers}
+    started, finished = parts.get("build", (None, None))
+    if pushing_at and started and "push" not in parts:
+        pushing_at = max(started, min(pushing_at, finished or pushing_at))
+        parts |= {"build": (started, pushing_at), "push": (pushing_at, finished)}
     return {
-        container.name: {
-            key: moment.isoformat().replace("+00:00", "Z")
-            for key, moment in (("started", container.started_at), ("finished", container.finished_at))
-            if moment
-        }
-        for container in state.containers
+        name: {key: _iso(moment) for key, moment in zip(("started", "finished"), times, strict=True) if moment}
+        for name, times in parts.items()
     }
+
+
+def merged(known: dict[str, Any] | None, told: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """What is known of a run's phases and what its backend tells now: one that has lost the pod takes nothing back."""
+    known = known or {}
+    return {name: {**known.get(name, {}), **told.get(name, {})} for name in {**known, **told}}
+
+
+def noted(notice: Notice) -> dict[str, Any]:
+    """A notice as it is stored."""
+    return {
+        "uid": notice.uid,
+        "at": _iso(notice.at),
+        "since": _iso(notice.since),
+        "reason": notice.reason[:100],
+        "message": notice.message[:500],
+        "about": notice.about,
+        "count": notice.count,
+        "warning": notice.warning,
+    }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

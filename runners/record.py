@@ -14,6 +14,7 @@ from django.utils import timezone
 from events.models import Event
 from logs.models import Log
 from repos.models import Repository
+from runners.backends.causes import Cause
 from runners.describe import registry_login
 from runners.models import Run, new_uid
 from runners.naming import ImageName, event_name, image_name, image_tag, job_name, stamps
@@ -199,4 +200,5 @@ def _supersede(newer: Event, source: Source) -> None:
         return
     older = Event.objects.filter(repository=newer.repository, ref=newer.ref, image=newer.image, ctime__lt=source.asked_at)
     for run in Run.objects.waiting().filter(event__in=older, cancel_requested_at=None).select_related("event"):
-        run.finish(Run.CANCELLED, reason=f"Superseded by event {newer.name}.", since=(Run.WAITING,))
+        superseded = f"Superseded by event {newer.name}."
+        run.finish(Run.CANCELLED, reason=superseded, cause=Cause.SUPERSEDED, since=(Run.WAITING,))

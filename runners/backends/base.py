@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from runners.backends.causes import Cause
 from runners.build import BuildSecrets, BuildSpec
 
 #: What of a container's report is a number.
@@ -54,6 +55,20 @@ def sound(report: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that happened around a run, as the backend's machinery tells it: an Event of its Job or pod."""
+
+    uid: str  # the same thing told again, with a higher count, has the same
+    at: datetime  # UTC, the last time
+    since: datetime  # UTC, the first time
+    reason: str  # one word: Scheduled, Pulling, FailedScheduling, BackOff, …
+    message: str
+    about: str = ""  # "job", "pod", or the container's name
+    count: int = 1
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """What a backend knows of one run now."""
 
@@ -69,6 +84,9 @@ class RunState:
     queued: bool = False  # the cluster holds it back on purpose: its time limit has not begun
     stale: bool = False  # the backend does not answer now: this is what was known before
     began: datetime | None = None  # since when its time limit counts, UTC; None: the backend does not know, or it has not begun
+    placed_at: datetime | None = None  # UTC, since when it has a node to run on; None: not yet, or no node is chosen here
+    cause: Cause | None = None  # of `problem`, else of `waiting`
+    notices: tuple[Notice, ...] = ()  # what is remembered of what happened around it, the oldest first
 
     @property
     def started_at(self) -> datetime | None:

@@ -5,19 +5,19 @@ What the portal's account may do is the Role of SPEC section 7 and no more; ever
 
 from __future__ import annotations
 
-import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from runners.backends import manifest
-from runners.backends.base import Held, Piece, Refused, RunState, Unreachable
+from runners.backends.base import Held, Notice, Piece, Refused, RunState, Unreachable
+from runners.backends.causes import Cause
 from runners.backends.kubernetes_api import MERGE_PATCH, Api, ApiError, as_backend_error
+from runners.backends.kubernetes_events import EventWatch
 from runners.backends.kubernetes_informer import Informer, Known, trim_job, trim_pod
 from runners.backends.kubernetes_log import Place, follow
 from runners.backends.reasons import Seen, container_states, ended, run_state, stuck
@@ -25,15 +25,6 @@ from runners.build import BuildSecrets, BuildSpec, JobSettings
 
 _SYNC_SECONDS = 10
 _PAGE = "250"  # Jobs in one answer: each carries its scripts, some 15 KB
-_EVENTS_SECONDS = 10  # how long what Events say of a stuck run is good for
-
-
-@dataclass(slots=True)
-class _Events:
-    """Warnings about one run's objects, and when they were asked for (monotonic)."""
-
-    asked: float = 0.0
-    found: tuple[dict[str, Any], ...] = field(default=())
 
 
 class KubernetesBackend:
@@ -49,9 +40,7 @@ class KubernetesBackend:
         self.informer = Informer(self.api, settings.namespace)
         self._jobs = f"/apis/batch/v1/namespaces/{settings.namespace}/jobs"
         self._core = f"/api/v1/namespaces/{settings.namespace}"
-        self._events: dict[str, _Events] = {}
-        self._asking = ThreadPoolExecutor(1, "events")
-        self._lock = threading.Lock()
+        self.events = EventWatch(self.api, settings.namespace, self.informer.announce_object)
 
     def containers(self, spec: BuildSpec) -> tuple[str, ...]:
         """See Backend."""
@@ -175,25 +164,29 @@ class KubernetesBackend:
 
     def changes(self, timeout: float) -> set[str] | None:
         """See Backend."""
-        self.informer.start()
+        self._follow()
         return self.informer.changes(timeout)
+
+    def _follow(self) -> None:
+        self.informer.start()
+        self.events.start()
 
     def state(self, spec: BuildSpec) -> RunState:
         """See Backend."""
-        self.informer.start()
+        self._follow()
         # Where the first list failed already, nobody is kept waiting for the next attempt.
         if not self.informer.wait_synced(0 if self.informer.error else _SYNC_SECONDS):
             raise Unreachable(f"The cluster can't be reached: {self.informer.error or 'it does not answer'}.")
         known = self.informer.get(spec.run_uid) or self._ask(spec)
         if known is None or (known.job is None and known.pod is None):
-            return RunState(spec.run_uid, exists=False, finished=True, fatal=True, problem="The cluster has no trace of the build.")
+            lost = "The cluster has no trace of the build."
+            return RunState(spec.run_uid, exists=False, finished=True, fatal=True, problem=lost, cause=Cause.VANISHED)
+        notices = self.events.of(*(item["metadata"]["uid"] for item in (known.job, known.pod) if item))
         seen = self._seen(spec, known)
         stale, now = bool(self.informer.error), self.informer.as_of  # nobody's patience runs out while nothing is heard
         if stuck(seen, now):
-            seen = self._with_events(seen, spec.run_uid)
-        else:
-            self._events.pop(spec.run_uid, None)
-        return replace(run_state(spec.run_uid, seen, now), stale=stale)
+            seen = replace(seen, events=_warnings(notices, known))
+        return replace(run_state(spec.run_uid, seen, now), stale=stale, notices=notices)
 
     def _seen(self, spec: BuildSpec, known: Known) -> Seen:
         return Seen(
@@ -218,29 +211,6 @@ class KubernetesBackend:
                 return None
             raise as_backend_error(error) from None
         return Known(trim_job(job), trim_pod(pods[-1]) if pods else None)
-
-    def _with_events(self, seen: Seen, run_uid: str) -> Seen:
-        """Add the warnings about a stuck run's pod, or its Job where there is no pod, asking for them in a thread of their own."""
-        about = seen.pod or seen.job
-        with self._lock:
-            events = self._events.setdefault(run_uid, _Events())
-            due = about is not None and events.asked + _EVENTS_SECONDS < time.monotonic()
-            if due:
-                events.asked = time.monotonic()
-        if due and about:
-            self._asking.submit(self._ask_events, run_uid, events, about["metadata"]["uid"])
-        return Seen(seen.job, seen.pod, events.found, seen.pod_gone, seen.job_gone, seen.ca_secret, seen.image)
-
-    def _ask_events(self, run_uid: str, events: _Events, uid: str) -> None:
-        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "50"}
-        try:
-            items = self.api.request("GET", f"{self._core}/events", query=query)[0]["items"]
-        except ApiError:
-            return  # asked again soon
-        items.sort(key=lambda item: str(item.get("lastTimestamp") or item.get("eventTime") or ""), reverse=True)
-        events.found = tuple({"reason": item.get("reason", ""), "message": item.get("message", "")} for item in items)
-        if events.found:
-            self.informer.announce(run_uid)
 
     # Reading
 
@@ -280,8 +250,14 @@ class KubernetesBackend:
     def close(self) -> None:
         """See Backend."""
         self.informer.close()
-        self._asking.shutdown(wait=False, cancel_futures=True)
+        self.events.close()
         self.api.close()
+
+
+def _warnings(notices: tuple[Notice, ...], known: Known) -> tuple[dict[str, Any], ...]:
+    """What may say why nothing starts: warnings about the pod, or about the Job where there is no pod; the latest first."""
+    told = [each for each in notices if each.warning and (each.about != "job") == bool(known.pod)]
+    return tuple({"reason": each.reason, "message": each.message} for each in reversed(told))
 
 
 def _is_ours(job: dict[str, Any], spec: BuildSpec) -> bool:

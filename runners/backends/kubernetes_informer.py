@@ -125,11 +125,14 @@ class Informer:
                 return None
             return news | overdue
 
-    def announce(self, run_uid: str) -> None:
-        """Make `changes` tell of this run: more is known of it than Jobs and Pods say."""
+    def announce_object(self, uid: str) -> None:
+        """Make `changes` tell of the run whose Job or Pod has this uid: more is known of it than they say."""
         with self._changed:
-            self._pending.add(run_uid)
-            self._changed.notify_all()
+            for run_uid, known in self._known.items():
+                if any(item and item["metadata"]["uid"] == uid for item in (known.pod, known.job)):
+                    self._pending.add(run_uid)
+                    self._changed.notify_all()
+                    return
 
     def close(self) -> None:
         """End both threads."""

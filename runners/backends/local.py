@@ -20,6 +20,7 @@ from typing import Any
 
 from runners.backends import local_reasons
 from runners.backends.base import Held, Piece, Refused, RunState, StreamBroken, Unreachable
+from runners.backends.causes import Cause
 from runners.backends.local_build import read_json, remove_tree, write_json
 from runners.backends.local_disk import free_bytes, in_words
 from runners.backends.local_folder import (
@@ -245,15 +246,16 @@ class LocalBackend:
         """Read the run's folder."""
         folder = self._folder(spec)
         if not (folder / "supervisor.json").exists():
-            return RunState(spec.run_uid, exists=False, problem=local_reasons.GONE)
+            return RunState(spec.run_uid, exists=False, problem=local_reasons.GONE, cause=Cause.FOLDER_GONE)
         alive = is_held(folder / "lock")  # before the result: a supervisor that is gone now has written what it ever will
         result = read_json(folder / "result.json")
         if not result and not alive:
             return self._lost(spec, folder)
         steps = tuple(step_state(folder, name, lost=bool(result)) for name in self.containers(spec))
         problem = local_reasons.of_build(result, steps, spec.timeout_seconds) if result else ""
+        cause = local_reasons.cause_of(result, steps) if result else None
         disrupted = result.get("outcome") in local_reasons.DISRUPTIONS
-        return RunState(spec.run_uid, finished=bool(result), containers=steps, problem=problem, disrupted=disrupted)
+        return RunState(spec.run_uid, finished=bool(result), containers=steps, problem=problem, disrupted=disrupted, cause=cause)
 
     def _lost(self, spec: BuildSpec, folder: Path) -> RunState:
         """The supervisor died: nothing of the build may outlive it, and its secrets go with it."""
@@ -261,7 +263,8 @@ class LocalBackend:
         remove_tree(folder / "secrets")
         steps = tuple(step_state(folder, name, lost=True) for name in self.containers(spec))
         problem = local_reasons.lost(read_json(folder / "supervisor.json").get("place", ""), place())
-        return RunState(spec.run_uid, finished=True, containers=steps, problem=problem, disrupted=True)
+        cause = local_reasons.cause_of_loss(problem)
+        return RunState(spec.run_uid, finished=True, containers=steps, problem=problem, disrupted=True, cause=cause)
 
     def stream(self, spec: BuildSpec, container: str, cursor: str) -> Iterator[Piece]:
         """Follow the step's output; the cursor is the offset of the next byte."""

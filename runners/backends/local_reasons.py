@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runners.backends.base import ContainerState
+from runners.backends.causes import Cause, of_report
 from runners.backends.local_disk import in_words
 
 LOST = "The build's process on this machine ended without a result (it was killed, or the machine restarted): build it again."
@@ -29,6 +30,32 @@ def lost(began_at: str, here: str) -> str:
     if not began_at:
         return LOST
     return CONTAINER_ENDED if began_at.split()[0] == here.split()[0] else RESTARTED
+
+
+def cause_of_loss(sentence: str) -> Cause:
+    """The cause that `lost` tells with this sentence."""
+    return Cause.MACHINE_RESTARTED if sentence in (RESTARTED, CONTAINER_ENDED) else Cause.PROCESS_LOST
+
+
+#: By a build's outcome, as its supervisor writes it.
+_CAUSES = {
+    "timeout": Cause.DEADLINE,
+    "stopped": Cause.STOPPED,
+    "disk_limit": Cause.DISK_LIMIT,
+    "disk_low": Cause.DISK_FULL,
+    "disk_full": Cause.DISK_FULL,
+    "broken": Cause.MACHINE_BROKEN,
+}
+
+
+def cause_of(result: dict[str, Any], steps: tuple[ContainerState, ...]) -> Cause | None:
+    """The cause that belongs to the sentence of `of_build`; None where every step went well."""
+    if known := _CAUSES.get(str(result.get("outcome"))):
+        return known
+    failed = next((step for step in steps if step.finished_at and step.exit_code != 0), None)
+    if failed is None:
+        return None
+    return Cause.OUT_OF_MEMORY if failed.exit_code == 137 else of_report(failed.name, failed.report.get("error"))
 
 
 def of_build(result: dict[str, Any], steps: tuple[ContainerState, ...], timeout_seconds: int) -> str:

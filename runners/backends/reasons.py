@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runners.backends.base import ContainerState, RunState, sound
+from runners.backends.causes import Cause, of_report
 from runners.backends.diagnosis import diagnose
 
 #: How long a problem that might still go away (an image that is just being pushed, a Secret just being made) is waited for.
@@ -25,11 +26,11 @@ LOST = timedelta(seconds=60)
 Dict = dict[str, Any]
 
 _DISRUPTIONS = {
-    "DeletionByTaintManager": "The node that ran the build was lost.",
-    "DeletionByPodGC": "The node that ran the build is gone.",
-    "EvictionByEvictionAPI": "The node that ran the build was drained.",
-    "PreemptionByScheduler": "The build had to make room for a pod of higher priority.",
-    "TerminationByKubelet": "The node ended the build: {message}.",
+    "DeletionByTaintManager": (Cause.NODE_LOST, "The node that ran the build was lost."),
+    "DeletionByPodGC": (Cause.NODE_LOST, "The node that ran the build is gone."),
+    "EvictionByEvictionAPI": (Cause.NODE_DRAINED, "The node that ran the build was drained."),
+    "PreemptionByScheduler": (Cause.PREEMPTED, "The build had to make room for a pod of higher priority."),
+    "TerminationByKubelet": (Cause.EVICTED, "The node ended the build: {message}."),
 }
 _CANT_START = ("ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
@@ -47,27 +48,39 @@ class Seen:
     image: str = "the image"
 
 
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a run did not end well, or does not start."""
+
+    cause: Cause
+    sentence: str
+    disrupted: bool = False  # the cluster did it, not the build
+    hopeless: bool = False  # waiting changes nothing
+
+
 def run_state(run_uid: str, seen: Seen, now: datetime) -> RunState:
     """The run's state at `now` (UTC)."""
     containers = container_states(seen.pod, now, seen.image)
     began = _time((seen.job or {}).get("status", {}).get("startTime"))
-    state = RunState(run_uid, exists=not seen.job_gone, containers=containers, began=began)
+    placed = _scheduled_at(seen.pod) if seen.pod else None
+    state = RunState(run_uid, exists=not seen.job_gone, containers=containers, began=began, placed_at=placed)
     if _succeeded(containers):
         return replace(state, finished=True)
     if seen.job_gone and not ended(seen.pod):
-        return replace(state, finished=True, fatal=True, problem="The Job was deleted from the cluster before the build ended.")
+        return _over(state, Why(Cause.JOB_DELETED, "The Job was deleted from the cluster before the build ended."))
     if seen.pod is None:
         return _without_pod(state, seen, now)
     if ended(seen.pod) or seen.pod_gone:
-        problem, disrupted = _why_failed(seen, containers)
-        return replace(state, finished=True, fatal=True, problem=problem, disrupted=disrupted)
+        return _over(state, _why_failed(seen, containers))
     if _lost(seen.pod, now):
-        return replace(
-            state, finished=True, fatal=True, disrupted=True, problem="The node that ran the build does not answer any more."
-        )
+        return _over(state, Why(Cause.NODE_LOST, "The node that ran the build does not answer any more.", disrupted=True))
     if any(container.started_at and not container.finished_at for container in containers):
         return state
     return _not_started(state, seen, now)
+
+
+def _over(state: RunState, why: Why) -> RunState:
+    return replace(state, finished=True, fatal=True, problem=why.sentence, cause=why.cause, disrupted=why.disrupted)
 
 
 def stuck(seen: Seen, now: datetime) -> bool:
@@ -153,42 +166,52 @@ def _lost(pod: Dict, now: datetime) -> bool:
     return deleted is not None and now > deleted + LOST
 
 
-def _why_failed(seen: Seen, containers: tuple[ContainerState, ...]) -> tuple[str, bool]:
-    """(one sentence, whether the cluster did it) of a pod that ended without success."""
+def _why_failed(seen: Seen, containers: tuple[ContainerState, ...]) -> Why:
+    """Of a pod that ended without success."""
     pod = seen.pod or {}
     status = pod.get("status", {})
     disruption = _condition(pod, "DisruptionTarget")
     if disruption:
-        sentence = _DISRUPTIONS.get(disruption.get("reason", ""), "The cluster ended the build: {message}.")
-        return sentence.format(message=_plain(disruption.get("message") or status.get("message", ""))), True
+        otherwise = (Cause.DISRUPTED, "The cluster ended the build: {message}.")
+        cause, sentence = _DISRUPTIONS.get(disruption.get("reason", ""), otherwise)
+        told = _plain(disruption.get("message") or status.get("message", ""))
+        return Why(cause, sentence.format(message=told), disrupted=True)
     if _past_deadline(seen):
         limit = (seen.job or {}).get("spec", {}).get("activeDeadlineSeconds")
         waited = "" if any(c.started_at for c in containers) else f" {_waiting_for(pod, seen)}".rstrip()
-        return f"The build did not end within its time limit of {limit} s and was stopped.{waited}", False
+        return Why(Cause.DEADLINE, f"The build did not end within its time limit of {limit} s and was stopped.{waited}")
     if status.get("reason"):  # the kubelet ended or refused the pod as a whole
         return _pod_reason(status)
-    deleted = bool(pod.get("metadata", {}).get("deletionTimestamp")) or seen.pod_gone
+    return _container_reason(seen, containers)
+
+
+def _container_reason(seen: Seen, containers: tuple[ContainerState, ...]) -> Why:
+    deleted = bool((seen.pod or {}).get("metadata", {}).get("deletionTimestamp")) or seen.pod_gone
     for container in containers:
         if container.reason == "OOMKilled" or (container.exit_code == 137 and not deleted):
-            return f"Out of memory in {container.name}: give builds more (kubernetes.resources), or make them need less.", False
+            sentence = f"Out of memory in {container.name}: give builds more (kubernetes.resources), or make them need less."
+            return Why(Cause.OUT_OF_MEMORY, sentence)
     for container in containers:
         if deleted and (container.report.get("error") == "stopped" or container.exit_code == 143):
             break
         if container.exit_code:
-            return container.report.get("why") or f"{container.name} failed with exit code {container.exit_code}.", False
+            sentence = container.report.get("why") or f"{container.name} failed with exit code {container.exit_code}."
+            return Why(of_report(container.name, container.report.get("error")), sentence)
+    if deleted and seen.job_gone:
+        return Why(Cause.JOB_DELETED, "The Job was deleted from the cluster before the build ended.")
     if deleted:
-        return f"The {'Job was deleted from the cluster' if seen.job_gone else 'pod was deleted'} before the build ended.", False
-    return "The build ended without telling the digest of its image, so it does not count as pushed.", False
+        return Why(Cause.POD_DELETED, "The pod was deleted before the build ended.")
+    return Why(Cause.NO_DIGEST, "The build ended without telling the digest of its image, so it does not count as pushed.")
 
 
-def _pod_reason(status: Dict) -> tuple[str, bool]:
+def _pod_reason(status: Dict) -> Why:
     reason, message = status["reason"], _plain(status.get("message", ""))
     if reason == "Evicted":
         own = re.search(r"exceeds the (?:total )?limit|exceeds the limit|exceeded its local ephemeral storage limit", message, re.I)
         if own:
-            return f"The build was evicted, it used more disk than it may: {message}.", False
-        return f"The node evicted the build: {message}.", True
-    return f"The node did not run the build ({reason}): {message}.", True
+            return Why(Cause.DISK_LIMIT, f"The build was evicted, it used more disk than it may: {message}.")
+        return Why(Cause.EVICTED, f"The node evicted the build: {message}.", disrupted=True)
+    return Why(Cause.NODE_REFUSED, f"The node did not run the build ({reason}): {message}.", disrupted=True)
 
 
 def _past_deadline(seen: Seen) -> bool:
@@ -209,64 +232,74 @@ def _without_pod(state: RunState, seen: Seen, now: datetime) -> RunState:
     job = seen.job or {}
     for condition in job.get("status", {}).get("conditions", []):
         if condition.get("status") == "True" and condition.get("type") in ("Failed", "FailureTarget", "Complete"):
-            problem, disrupted = _why_failed(seen, ())
+            why = _why_failed(seen, ())
             if condition.get("reason") not in ("DeadlineExceeded", None):
-                problem = f"The Job ended without a pod ({condition['reason']}): {_plain(condition.get('message', ''))}."
-            return replace(state, finished=True, fatal=True, problem=problem, disrupted=disrupted)
+                told = f"The Job ended without a pod ({condition['reason']}): {_plain(condition.get('message', ''))}."
+                why = replace(why, cause=Cause.JOB_FAILED, sentence=told)
+            return _over(state, why)
     if job.get("spec", {}).get("suspend"):
         queue = job.get("metadata", {}).get("labels", {}).get("kueue.x-k8s.io/queue-name")
-        return replace(state, queued=True, waiting=f"queued by Kueue in {queue}" if queue else "the Job is suspended")
+        if queue:
+            return replace(state, queued=True, cause=Cause.QUEUED, waiting=f"queued by Kueue in {queue}")
+        return replace(state, queued=True, cause=Cause.SUSPENDED, waiting="the Job is suspended")
     refused = next((event for event in seen.events if event.get("reason") == "FailedCreate"), None)
     if refused:
         problem = f"The cluster refuses the build's pod: {_refusal(refused.get('message', ''))}."
         since = _time(job.get("status", {}).get("startTime")) or _time(job.get("metadata", {}).get("creationTimestamp"))
-        return replace(state, problem=problem, fatal=_patience_ran_out(since, now), waiting=problem)
-    return replace(state, waiting="waiting for the cluster to make its pod")
+        return _held_up(state, Why(Cause.POD_REFUSED, problem), since, now)
+    return replace(state, cause=Cause.POD_AWAITED, waiting="waiting for the cluster to make its pod")
 
 
 def _not_started(state: RunState, seen: Seen, now: datetime) -> RunState:
     """A pod of which nothing runs now: what it waits for, and whether that can still come."""
     pod = seen.pod or {}
-    scheduled = _condition(pod, "PodScheduled", "False")
-    if scheduled:
-        return replace(state, waiting=_waiting_for(pod, seen))
+    if scheduled := _condition(pod, "PodScheduled", "False"):
+        gated = scheduled.get("reason") == "SchedulingGated"
+        return replace(state, cause=Cause.GATED if gated else Cause.NO_ROOM, waiting=_waiting_for(pod, seen))
     since = max(filter(None, [*(c.finished_at for c in state.containers), _scheduled_at(pod)]), default=None)
-    problem, hopeless = _start_problem(pod, seen)
-    if problem:
-        return replace(state, problem=problem, waiting=problem, fatal=hopeless or _patience_ran_out(since, now))
-    return replace(state, waiting="" if state.started_at else "its containers are being started")
+    if why := _start_problem(pod, seen):
+        return _held_up(state, why, since, now)
+    if state.started_at:
+        return state
+    return replace(state, cause=Cause.CONTAINERS_AWAITED, waiting="its containers are being started")
 
 
-def _start_problem(pod: Dict, seen: Seen) -> tuple[str, bool]:
-    """(why no container starts, whether waiting is vain); ("", False) where none is known."""
+def _held_up(state: RunState, why: Why, since: datetime | None, now: datetime) -> RunState:
+    """Something stands in its way that might still go: it is waited for a while."""
+    fatal = why.hopeless or _patience_ran_out(since, now)
+    return replace(state, problem=why.sentence, waiting=why.sentence, cause=why.cause, fatal=fatal)
+
+
+def _start_problem(pod: Dict, seen: Seen) -> Why | None:
+    """Why no container starts; None where nothing is known."""
     status = pod.get("status", {})
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         waiting = container.get("state", {}).get("waiting") or {}
+        name, image = container["name"], container.get("image", "")
         reason, message = waiting.get("reason", ""), _plain(waiting.get("message", ""))
         if reason == "InvalidImageName":
-            return f"The image name of {container['name']} is invalid: {container.get('image', '')}.", True
+            return Why(Cause.BUILDER_IMAGE_INVALID, f"The image name of {name} is invalid: {image}.", hopeless=True)
         if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "ImageInspectError"):
-            cause = message.rpartition("failed to resolve reference ")[2] or message
-            return f"The image {container.get('image', '')} of {container['name']} can't be pulled: {cause}.", False
+            said = message.rpartition("failed to resolve reference ")[2] or message
+            return Why(Cause.BUILDER_IMAGE_UNAVAILABLE, f"The image {image} of {name} can't be pulled: {said}.")
         if reason in _CANT_START:
-            return f"{container['name']} can't be started: {message}.", False
+            return Why(Cause.CONTAINER_REFUSED, f"{name} can't be started: {message}.")
     for event in seen.events:
         if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
-            return _mount_problem(event.get("message", ""), seen), False
+            return _mount_problem(event.get("message", ""), seen)
         if event.get("reason") == "FailedCreatePodSandBox":
-            return f"The node can't start the pod: {_plain(event.get('message', ''))}.", False
-    return "", False
+            return Why(Cause.SANDBOX_FAILED, f"The node can't start the pod: {_plain(event.get('message', ''))}.")
+    return None
 
 
-def _mount_problem(message: str, seen: Seen) -> str:
+def _mount_problem(message: str, seen: Seen) -> Why:
     if seen.ca_secret and 'volume "ca"' in message:
         if "non-existent secret key" in message:
-            return f"The Secret {seen.ca_secret} that ca_secret names has no ca.crt: add it."
+            return Why(Cause.CA_SECRET_EMPTY, f"The Secret {seen.ca_secret} that ca_secret names has no ca.crt: add it.")
         if "not found" in message:
-            return (
-                f"There is no Secret {seen.ca_secret} in the namespace of the builds: create it with a ca.crt, or empty ca_secret."
-            )
-    return f"A volume of the build can't be mounted: {_plain(message)}."
+            where = f"There is no Secret {seen.ca_secret} in the namespace of the builds"
+            return Why(Cause.CA_SECRET_MISSING, f"{where}: create it with a ca.crt, or empty ca_secret.")
+    return Why(Cause.VOLUME_MISSING, f"A volume of the build can't be mounted: {_plain(message)}.")
 
 
 def _waiting_for(pod: Dict, seen: Seen) -> str:
@@ -275,7 +308,8 @@ def _waiting_for(pod: Dict, seen: Seen) -> str:
         return "held back by a scheduling gate"
     if scheduled:
         return f"no node has room: {_plain(scheduled.get('message', '').partition(' preemption:')[0])}"
-    return _start_problem(pod, seen)[0]
+    why = _start_problem(pod, seen)
+    return why.sentence if why else ""
 
 
 def _refusal(message: str) -> str:

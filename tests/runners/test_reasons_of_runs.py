@@ -66,7 +66,10 @@ JOB = job()
 
 
 def state(pod=None, job=JOB, events=(), **seen):
-    return run_state("uid", Seen(job, pod, tuple(events), **seen), NOW)
+    """What is said; whatever stands in a run's way has a cause besides its sentence."""
+    found = run_state("uid", Seen(job, pod, tuple(events), **seen), NOW)
+    assert (found.cause is None) == (not found.problem and not found.waiting)
+    return found
 
 
 def test_a_digest_and_exit_code_0_is_the_end_without_a_problem():
