@@ -108,6 +108,8 @@ class Registry(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     insecure: bool = False
+    #: The only hosts that images may name besides `address`; empty: any.
+    allowed_hosts: list[str] = []
 
 
 class Git(Section):

@@ -8,12 +8,14 @@ from dataclasses import dataclass, fields, replace
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from ci_portal import outgoing
 from ci_portal.api.problems import Problem, field_error
 from logs.models import Log
 from repos import urls
 from repos.credentials import GitLogin, git_login, store_git_login
 from repos.errors import InvalidUrl
 from repos.models import Repository
+from repos.serializers import check_repo_name
 from runners.record import BuildSettings
 
 
@@ -79,22 +81,35 @@ def _needs_admin(repository: Repository, what: str, *names: str) -> Problem:
 
 def _url_of(repo: str) -> urls.SplitUrl:
     """The git URL that `repo`, no registered name, is or stands for. Raises Problem."""
-    base = settings.PORTAL.git.base_url
     if "://" not in repo and "@" not in repo and "::" not in repo:
-        if not base:
-            detail = "No repository of this name is registered: register it, or give its git URL."
-            raise Problem(
-                404, "repository_unknown", detail, errors=[{"field": "repo", "message": detail, "code": "repository_unknown"}]
-            )
-        repo = f"{base.rstrip('/')}/{repo.removesuffix('.git')}.git"
+        repo = _below_base(repo)
     try:
         split = urls.split(repo)
-        urls.check(split.url)
+        outgoing.check_git_host(urls.host(split.url))
     except InvalidUrl as error:
-        raise Problem(
-            400, "invalid_url", str(error), errors=[{"field": "repo", "message": str(error), "code": "invalid_url"}]
-        ) from None
+        raise _bad_repo(400, "invalid_url", str(error)) from None
+    except outgoing.Refused as error:
+        raise _bad_repo(400, "git_address_refused", str(error)) from None
     return split
+
+
+def _below_base(name: str) -> str:
+    """The URL that git.base_url makes of a bare name. Raises Problem."""
+    try:
+        if not name.isdigit():
+            check_repo_name(name)
+    except ValueError as error:
+        raise _bad_repo(400, "invalid_url", f"This is neither a git URL nor a name: a name {error}") from None
+    if ":" in name:
+        raise _bad_repo(400, "invalid_url", "Use https://host/path or ssh://git@host/path (also written git@host:path).")
+    base = settings.PORTAL.git.base_url
+    if not base:
+        raise _bad_repo(404, "repository_unknown", "No repository of this name is registered: register it, or give its git URL.")
+    return f"{base.rstrip('/')}/{name.removesuffix('.git')}.git"
+
+
+def _bad_repo(status: int, code: str, detail: str) -> Problem:
+    return Problem(status, code, detail, errors=[field_error("repo", detail, code)])
 
 
 def _settings(repository: Repository, request: CheckRequest) -> BuildSettings:

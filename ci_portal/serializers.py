@@ -10,6 +10,7 @@ from rest_framework import serializers
 from ci_portal.api.texts import Secret, Text
 from ci_portal.api.wire import Grammar
 from repos import refs
+from repos.serializers import check_image
 
 
 class NameOrUrl(Text):
@@ -34,7 +35,7 @@ class CheckSerializer(serializers.Serializer):
     tag = _optional(100, "git tag to build, and then the image's tag", refs.check_tag)
     dockerfile = _optional(150, "relative to the checkout; empty: Dockerfile", refs.check_path)
     build_path = _optional(150, "build context, relative to the checkout; empty: its root", refs.check_path)
-    image = _optional(150, "image name without tag", refs.check_image)
+    image = _optional(150, "image name without tag", check_image)
     type = _optional(20, "kind of build; empty: dockerfile")
     desc = _optional(200, "free text")
     ca_secret = _optional(150, "Secret in the builds namespace whose ca.crt is trusted", refs.check_dns_name)

@@ -308,11 +308,11 @@ def _size(folder: Path) -> int:
 @contextmanager
 def _session(remote: Remote) -> Iterator[_Session]:
     """Judge the remote's address, and lay out a scratch folder with its credential. Raises GitError and its subclasses."""
-    _check_git()
     parts = urls.parts(remote.url)
     split = urls.split(remote.url)
     login = remote.login or GitLogin(split.username, split.password)
     addresses = allowed_addresses(parts.host, parts.port)
+    _check_git()
     with tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
         folder = Path(name)
         yield _Session(folder, split.url, parts.host, login, environment(folder, split.url, parts, addresses, login, remote.ca_pem))

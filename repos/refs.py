@@ -6,6 +6,7 @@ An empty name is fine for none of them: whether a field may be empty is its owne
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -13,7 +14,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IMAGE_PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REGISTRY = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
 )
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -62,19 +64,41 @@ def normal_path(path: str) -> str:
 
 
 def check_image(name: str) -> None:
-    """Refuse what is not an image's name without tag: [host[:port]/]path, the path in lower case."""
+    """Refuse what is not an image's name without tag: [host[:port]/]path, the path in lower case.
+
+    The grammar is https://github.com/distribution/reference; which part is a host is decided as there.
+    """
     if "@" in name or ":" in name.rpartition("/")[2]:
         raise ValueError("Give the image without a tag or digest.")
-    first, slash, rest = name.partition("/")
-    has_registry = bool(slash) and (first == "localhost" or "." in first or ":" in first or first != first.lower())
-    path = rest if has_registry else name
-    if has_registry and not _REGISTRY.fullmatch(first):
-        raise ValueError("The registry in front of the image's name is not a host name with an optional port.")
+    host = registry_of(name)
+    path = name[len(host) + 1 :] if host else name
+    if host and not _is_registry(host):
+        raise ValueError("The registry in front of the image's name is not a host name or IP address with an optional port.")
     if len(path) > 255 or not all(_IMAGE_PART.fullmatch(part) for part in path.split("/")):
         raise ValueError(
             "The image's name is made of lower-case letters and digits, with '.', '_', '__' or '-' between them"
             " and '/' between its parts, at most 255 characters."
         )
+
+
+def registry_of(image: str) -> str:
+    """The host[:port] in front of an image's name, "" where there is none."""
+    first, slash, _ = image.partition("/")
+    return first if slash and (first == "localhost" or "." in first or ":" in first or first != first.lower()) else ""
+
+
+def _is_registry(text: str) -> bool:
+    found = _REGISTRY.fullmatch(text)
+    if not found or (found["port"] and not 1 <= int(found["port"]) <= 65535) or len(found["host"]) > 253:
+        return False
+    host = found["host"].strip("[]")
+    if host == found["host"] and not re.fullmatch(r"(?i)[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
+        return all(len(label) <= 63 for label in host.split("."))
+    # A name that ends in a number is an IPv4 address to most programs, in octal or hexadecimal too: one spelling alone is taken.
+    try:
+        return ip_address(host).version == (4 if host == found["host"] else 6)
+    except ValueError:
+        return False
 
 
 def check_image_tag(tag: str) -> None:

@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from accounts.permissions import forbidden
 from accounts.roles import Level, level_of
+from ci_portal import outgoing
 from ci_portal.api.texts import FreeText, Secret, SecretKey
 from ci_portal.api.times import LegacyTime, UtcTime
 from ci_portal.api.wire import WireSerializer, sources
@@ -46,6 +47,8 @@ def check_repo_name(name: str) -> None:
     """Refuse a name that no path could lead to (digits alone are an id, "/" stands between parts), or that a URL could mean."""
     if name.isascii() and name.isdigit():
         raise ValueError("must not be digits alone: those would be read as an id.")
+    if name.startswith("-"):
+        raise ValueError("must not start with a dash, as options do.")
     if re.search(r"[?#%\\]", name) or any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError(
             "must not contain any of ? # % \\, nor start or end with '/', nor have '.', '..' or nothing between two '/'."
@@ -58,11 +61,20 @@ def check_repo_name(name: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """Refuse what git may not be given, with a ValueError."""
+    """Refuse what git may not be given, and a host that no check could ever reach, with a ValueError."""
     try:
-        urls.check(url)
-    except InvalidUrl as error:
-        raise ValueError(error.message) from None
+        outgoing.check_git_host(urls.host(url))
+    except (InvalidUrl, outgoing.Refused) as error:
+        raise ValueError(str(error)) from None
+
+
+def check_image(name: str) -> None:
+    """Refuse what is no image's name, and a registry that the portal would not ask, with a ValueError."""
+    refs.check_image(name)
+    try:
+        outgoing.check_registry(refs.registry_of(name))
+    except outgoing.Refused as error:
+        raise ValueError(str(error)) from None
 
 
 def check_key(key: str) -> None:
@@ -100,7 +112,7 @@ class RepositorySerializer(WireSerializer):
         "build_path": refs.check_path,
         "dockerfile": refs.check_path,
         "job": refs.check_dns_label,
-        "image": refs.check_image,
+        "image": check_image,
         "ca_secret": refs.check_dns_name,
         "deploy_key": check_key,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from repos.addresses import is_allowed
+from ci_portal.outgoing import registry_addresses
 from repos.credentials import GitLogin, git_login
 from repos.logins import same_place
 from runners.backend import bundle
@@ -89,5 +89,5 @@ def registry_of(spec: BuildSpec, backend: Backend) -> Registry:
         with suppress(BackendError):  # the connection itself will tell whether the certificate was needed
             trusted += "\n" + backend.certificate(spec.ca_secret)
     # The operator's own registry may be anywhere; another one comes from an image's name, which any builder writes.
-    guard = None if spec.registry == settings.PORTAL.registry.address else is_allowed
+    guard = None if spec.registry == settings.PORTAL.registry.address else registry_addresses
     return Registry(spec.registry, username, password, ca_pem=trusted, insecure=spec.insecure_registry, guard=guard)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, NameResolutionError, SSLError, TimeoutError
 
-from runners.registry_connections import AddressRefused, Judge, connections
+from runners.registry_connections import AddressRefused, Guard, connections
 
 #: Longest that one answer's body may take, however slowly it drips.
 BODY_SECONDS = 30.0
@@ -77,8 +77,8 @@ class Registry:
     """One registry and how to log in there.
 
     `address` is host[:port] as image names spell it (docker.io is Docker Hub); `ca_pem` holds certificates trusted beside the
-    system's; `insecure` means plain HTTP; `guard` judges each address before it is dialed, where somebody else than the operator
-    chose the registry. Raises RegistryError for an address that is none.
+    system's; `insecure` means plain HTTP; `guard` gives the addresses that may be dialled for a host, where somebody else than the
+    operator chose the registry. Raises RegistryError for an address that is none.
     """
 
     address: str
@@ -86,7 +86,7 @@ class Registry:
     password: str = field(default="", repr=False)
     ca_pem: str = field(default="", repr=False)
     insecure: bool = False
-    guard: Judge | None = None
+    guard: Guard | None = None
     _logins: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -251,8 +251,7 @@ def _no_address(address: str) -> RegistryError:
 def _failure(error: Exception, host: str) -> RegistryError:
     """Say in words why there is no answer from `host`: the registry itself, or where it logs in."""
     if isinstance(error, AddressRefused):
-        message = f"{host} has an address that the portal may not connect to: an administrator can list its network in"
-        return RegistryRefused(f"{message} git.allow_private_networks, or make it registry.address", "registry_address_refused")
+        return RegistryRefused(str(error), "registry_address_refused")
     cause = error.args[0] if isinstance(error, SSLError) and error.args else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         advice = "name its authority in ca_secret or git.ca_bundle"

@@ -8,43 +8,42 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, TimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, TimeoutError
+
+from ci_portal import outgoing
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
 #: Longest that one answer's head may take, however slowly it drips.
 ANSWER_SECONDS = 30.0
 
-#: Whether the portal may connect to an address.
-Judge = Callable[[IPv4Address | IPv6Address], bool]
+#: The addresses of a host and port that may be dialled; raises `outgoing.Refused` and `outgoing.Unknown`.
+Guard = Callable[[str, int], list[str]]
 
 
 class AddressRefused(HTTPError):
-    """The guard accepts none of the host's addresses."""
+    """The guard lets nothing through to this host; the message says why."""
 
 
 class _Guarded:
-    """Looks a name up once, judges every address, and dials only what was judged: no second look-up could differ."""
+    """Dials only what its guard gives for a name, in its one look-up: no second one could differ."""
 
-    guard: Judge
+    guard: Guard
     _dns_host: str
     port: int
 
     def _new_conn(self) -> socket.socket:
         name = self._dns_host
         try:
-            found = socket.getaddrinfo(name.strip("[]"), self.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return self._dial()  # fails alike, with urllib3's own error
-        addresses = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
-        allowed = [address for address in addresses if self.guard(ip_address(address))]
-        if not allowed:
-            raise AddressRefused(name)
+            allowed = self.guard(name.strip("[]"), self.port)
+        except outgoing.Refused as error:
+            raise AddressRefused(str(error)) from None
+        except outgoing.Unknown as error:
+            raise NameResolutionError(name, self, socket.gaierror(str(error))) from None  # type: ignore[arg-type]
         try:
             for address in allowed[:-1]:
                 self._dns_host = address
@@ -88,14 +87,14 @@ class _Bounded:
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
-def _pool(pool: type, connection: type, guard: Judge | None) -> Any:
+def _pool(pool: type, connection: type, guard: Guard | None) -> Any:
     kinds: tuple[type, ...] = (_Guarded, _Bounded) if guard else (_Bounded,)
     dialing = type("Portal" + connection.__name__, (*kinds, connection), {"guard": staticmethod(guard)} if guard else {})
     return type("Portal" + pool.__name__, (pool,), {"ConnectionCls": dialing})
 
 
 @lru_cache(maxsize=16)
-def connections(ca_pem: str, guard: Judge | None = None) -> urllib3.PoolManager:
+def connections(ca_pem: str, guard: Guard | None = None) -> urllib3.PoolManager:
     """Connections that trust the system's certificates and these; kept, because reading the system's takes milliseconds.
 
     Raises ssl.SSLError where `ca_pem` is no PEM.
