@@ -20,7 +20,7 @@ from runners.backends import local_reasons
 from runners.backends.base import RunState, Unreachable
 from runners.backends.local import LocalBackend
 from runners.backends.local_build import read_json, write_json
-from runners.backends.local_process import children, place
+from runners.backends.local_process import children, is_held, place
 from runners.build import BuildSecrets, BuildSpec
 from tests.local.conftest import TOKEN, USER, Project, processes_of, seeds, until
 from tests.support.portal import ROOT
@@ -54,7 +54,9 @@ def line_of(project: Project, spec: BuildSpec) -> dict[str, int]:
 
 
 def nothing_runs(project: Project, spec: BuildSpec, seconds: float = 5) -> None:
-    until(lambda: not processes_of(project.folder(spec)), seconds)
+    """Neither a process nor a lock is left: of one that is dying the command line goes first, its open files some time later."""
+    folder = project.folder(spec)
+    until(lambda: not processes_of(folder) and not is_held(folder / "lock"), seconds)
 
 
 @pytest.mark.parametrize("seed", seeds(4))  # a process whose parent was just dying once escaped, in one of ten

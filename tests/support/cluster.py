@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -106,11 +107,29 @@ def portal_rules() -> list[dict[str, Any]]:
     return next(part["rules"] for part in yaml.safe_load_all(ROLE.read_text()) if part["kind"] == "Role")
 
 
+def keep_bridge_address() -> None:
+    """Have the bridge over which pods reach this machine keep its hardware address, where there is one and we may.
+
+    By itself a Linux bridge takes on the lowest address of what is plugged in, so another one as pods come and go; whoever knows
+    the old one reaches nothing for up to a minute ("i/o timeout" in clones and pushes).
+    """
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return
+    found = subprocess.run(["ip", "-json", "addr", "show", "to", HOST], capture_output=True).stdout or b"[]"
+    for device in filter(None, json.loads(found)):
+        known = Path("/sys/class/net", device["ifname"])
+        chosen = (known / "addr_assign_type").read_text().strip() == "3"  # NET_ADDR_SET: by somebody, not by the kernel
+        if (known / "bridge").exists() and not chosen:
+            address = (known / "address").read_text().strip()
+            subprocess.run(["ip", "link", "set", device["ifname"], "address", address], check=True)
+
+
 @contextmanager
 def namespace(folder: Path, prefix: str, labels: dict[str, str] | None = None) -> Iterator[Namespace]:
     """A new namespace, labelled as the builds' must be, with the portal's account; deleted at the end."""
     if not os.environ.get("KUBECONFIG"):
         pytest.fail("KUBECONFIG must name a cluster whose account may make namespaces")
+    keep_bridge_address()
     admin = Api(os.environ["KUBECONFIG"])
     name = f"{prefix}-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "privileged"} | (labels or {})
