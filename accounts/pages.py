@@ -14,9 +14,10 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.limits import wait_for
 from accounts.roles import Level, level_of
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(view: View) -> Callable[..., HttpResponseBase]:
@@ -29,16 +30,30 @@ def admin_page(view: View) -> Callable[..., HttpResponseBase]:
     return require_http_methods(["GET", "HEAD", "POST"])(_guarded(view, Level.ADMIN))
 
 
+def account_page(view: View) -> Callable[..., HttpResponseBase]:
+    """Make a page of a view that shows somebody's own account, whatever their role, and answers GET and its own forms' POST."""
+    return require_http_methods(["GET", "HEAD", "POST"])(_guarded(view, Level.NONE))
+
+
 def _guarded(view: View, level: Level) -> Callable[..., HttpResponseBase]:
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if level_of(request) >= level:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if level_of(request) >= level and (level > Level.NONE or request.user.is_authenticated):
+            if request.GET.get("q") and (wait := wait_for(request, "search")):
+                return too_many_requests(request, wait)
             return view(request, *args, **kwargs)
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
         return render(request, "403.html", status=403)
 
     return cache_control(private=True, no_cache=True)(ensure_csrf_cookie(guarded))
+
+
+def too_many_requests(request: HttpRequest, wait: int) -> HttpResponse:
+    """The page of a 429: after how many seconds to come again."""
+    answer = render(request, "429.html", {"wait": wait}, status=429)
+    answer["Retry-After"] = str(wait)
+    return answer
 
 
 def access(request: HttpRequest) -> dict[str, bool]:

@@ -146,6 +146,18 @@ class Portal(Section):
     base_url: str = ""
     time_zone: str = "UTC"
     language: Literal["en", "zh-hans"] = "en"
+    #: Networks (CIDR) of the proxies whose X-Forwarded-For is believed.
+    trusted_proxies: list[str] = []
+    #: Strict-Transport-Security, where base_url is https (0: none).
+    hsts_seconds: Annotated[int, Field(ge=0, le=10 * 31536000)] = 31536000
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def proxies_are_networks(cls, value: list[str]) -> list[str]:
+        """Refuse what is not a network."""
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
 
     @field_validator("time_zone")
     @classmethod
@@ -162,6 +174,28 @@ class Auth(Section):
     """Who may use it: `required` (log in or send a token) or `open` (everyone may do everything)."""
 
     mode: Literal["required", "open"] = "required"
+    #: Days after which whoever has logged in must do so again.
+    session_days: Annotated[int, Field(ge=1, le=365)] = 14
+    #: Failed logins of one user from one address after which none is tried until lockout_minutes are over (0: no limit).
+    lockout_failures: Annotated[int, Field(ge=0, le=1000)] = 5
+    lockout_minutes: Annotated[int, Field(ge=1, le=1440)] = 15
+    #: Days that an API token made in the browser lasts at most (0: it may last for ever).
+    token_max_days: Annotated[int, Field(ge=0, le=3650)] = 0
+
+
+#: Requests a minute of one user, or of one address where nobody has logged in; 0: no limit.
+PerMinute = Annotated[int, Field(ge=0, le=100_000)]
+
+
+class Limits(Section):
+    """How often somebody may ask for what is costly, a minute."""
+
+    check: PerMinute = 300
+    dry_run: PerMinute = 60
+    remote: PerMinute = 60
+    search: PerMinute = 300
+    login: PerMinute = 30
+    wrong_tokens: PerMinute = 30
 
 
 #: At most a hundred years, and a count that every database can take for a LIMIT. 0: no limit, it is kept for ever.
@@ -212,6 +246,7 @@ class Config(Section):
     git: Git = Git()
     portal: Portal = Portal()
     auth: Auth = Auth()
+    limits: Limits = Limits()
     output: Output = Output()
     retention: Retention = Retention()
 

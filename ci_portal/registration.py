@@ -148,7 +148,7 @@ def register(wanted: Wanted, actor: str) -> Repository:
         stored = {c.kind: c for c in repository.credentials.all()}
         if not stored or git_login(repository) != wanted.new_login:
             store_git_login(repository, wanted.new_login.username, wanted.new_login.password)
-            Log.objects.record("git credentials set", repo_name=repository.repo_name, actor=actor)
+            Log.objects.record(f"git credentials {'replaced' if stored else 'set'}", repo_name=repository.repo_name, actor=actor)
     return repository
 
 

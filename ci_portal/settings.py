@@ -46,6 +46,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "ci_portal.api.request_id.RequestIdMiddleware",
+    "accounts.sender.SenderMiddleware",
+    "accounts.middleware.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -54,6 +56,7 @@ MIDDLEWARE = [
     "ci_portal.api.slash.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.SessionSeenMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -158,6 +161,7 @@ REST_FRAMEWORK = {
         "accounts.authentication.TokenAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.PortalPermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.Throttle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "ci_portal.api.parsers.JSONParser",
@@ -185,12 +189,17 @@ SPECTACULAR_SETTINGS = {
 _HTTPS = PORTAL.portal.base_url.startswith("https://")
 SECURE_SSL_REDIRECT = False  # the proxy in front redirects; /check/ scripts inside the cluster speak plain HTTP to the service
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # for the same reason
-SECURE_HSTS_SECONDS = 31536000 if _HTTPS else 0
+SECURE_HSTS_SECONDS = PORTAL.portal.hsts_seconds if _HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _HTTPS
 SECURE_HSTS_PRELOAD = _HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _HTTPS
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = (
+    "Lax"  # Strict would log nobody in who follows a link from a chat or comes back from OIDC
+)
+SESSION_ENGINE = "accounts.sessions"
+SESSION_COOKIE_AGE = PORTAL.auth.session_days * 86400
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

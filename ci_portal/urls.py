@@ -1,10 +1,13 @@
 """The whole URL map."""
 
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
+from accounts.account_pages import own_sessions, tokens
+from accounts.audit import audit
+from accounts.login import ChangePassword, ChoosePassword, Login, Logout
+from accounts.user_pages import all_tokens, user_list, user_page
 from ci_portal import pages
 from ci_portal.api.docs import DocsView, SchemaView
 from ci_portal.views import CancelView, CheckView, ManifestView, RetryView
@@ -44,8 +47,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("schema/", SchemaView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(), name="docs"),
     # Accounts
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("login/", Login.as_view(), name="login"),
+    path("logout/", Logout.as_view(), name="logout"),
+    path("account/tokens/", tokens, name="account-tokens"),
+    path("account/sessions/", own_sessions, name="account-sessions"),
+    path("account/password/", ChangePassword.as_view(), name="account-password"),
+    path("users/", user_list, name="users"),
+    path("users/<int:pk>/", user_page, name="user"),
+    path("users/link/<uidb64>/<token>/", ChoosePassword.as_view(), name="choose-password"),
+    path("tokens/", all_tokens, name="all-tokens"),
+    path("audit/", audit, name="audit"),
     # Pages
     path("", pages.home, name="home"),
     path("repos/<path:name>/", pages.repository, name="repository"),

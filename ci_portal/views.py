@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.limits import take
 from accounts.roles import Level, level_of
 from ci_portal.api.filters import refuse_parameters
 from ci_portal.api.parsers import fields_of
@@ -43,6 +44,7 @@ class CheckView(APIView):
 
     serializer_class = CheckSerializer
     levels = {"POST": Level.BUILD}
+    costs = {"POST": "check"}
 
     @extend_schema(
         operation_id="check",
@@ -65,6 +67,7 @@ class CheckView(APIView):
         wanted = CheckRequest(**body.validated_data, may_change_logins=level_of(request) >= Level.ADMIN)
         actor = request.user.get_username() or wanted.user
         if wanted.dry_run:
+            take(request, "dry_run")
             return Response(dry_run(wanted, actor))
         checked = check(wanted, actor, _idempotency(request, body.validated_data))
         if checked.refused:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
+from accounts.models import AuditEntry
+from accounts.sender import current_request
+
 if TYPE_CHECKING:
     from events.models import Event
     from runners.models import Run
@@ -14,14 +17,21 @@ if TYPE_CHECKING:
 class LogQuerySet(models.QuerySet["Log"]):
     """Named reads and the one way to write history."""
 
-    def record(self, msg: str, *, repo_name: str = "", event: Event | None = None, run: Run | None = None, actor: str = "") -> Log:
-        """Write one line of history: what changed, about which repository, event and run, and who did it."""
+    def record(
+        self, msg: str, *, repo_name: str = "", event: Event | None = None, run: Run | None = None, actor: str | None = None
+    ) -> Log:
+        """Write one line of history: what changed, about which repository, event and run, and who did it.
+
+        `actor`: "" is somebody who has not logged in, None the portal itself. What somebody asked for goes into the audit too.
+        """
+        if actor is not None and current_request() is not None:
+            AuditEntry.objects.record("change", repo_name or (event.name if event else run.name if run else ""), msg)
         return self.create(
             msg=msg,
             repository_id=repo_name or None,
             event_id=event.pk if event else None,
             run_id=run.pk if run else None,
-            actor=actor[:150],
+            actor=(actor or "")[:150],
         )
 
 

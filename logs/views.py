@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accounts.models import AuditEntry
 from accounts.roles import Level
 from ci_portal.api.filters import filterset
 from ci_portal.api.resource import Collection, Resource, Row
@@ -35,7 +36,8 @@ class Logs(Resource):
         return str(row.pk)
 
     def record(self, row: Log, msg: str) -> None:
-        """Tied to what the line was tied to."""
+        """Tied to what the line was tied to. The audit has it too, which nobody can change."""
+        AuditEntry.objects.record("change", row.repository_id or "", msg)
         Log.objects.create(msg=msg, repository_id=row.repository_id, event_id=row.event_id, run_id=row.run_id, actor=self.actor())
 
 
@@ -43,7 +45,8 @@ class LogCollection(Logs, Collection):
     """`/log/`."""
 
     def record_created(self, row: Log, changes: list[str]) -> None:
-        """A posted line is itself the history."""
+        """A posted line is itself the history; the audit says who posted it."""
+        AuditEntry.objects.record("change", row.repository_id or "", f"log entry {row.pk} added")
 
 
 class LogRow(Logs, Row):

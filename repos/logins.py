@@ -42,13 +42,13 @@ def apply(repository: Repository, sent: Sent, *, moved: bool) -> list[str]:
     login = _login(repository, sent, keep=not moved and Credential.GIT in stored)
     if login is not None and (login.username or login.password):
         store_git_login(repository, login.username, login.password)
-        changes.append("git credentials set")
+        changes.append(f"git credentials {'replaced' if Credential.GIT in stored else 'set'}")
     elif Credential.GIT in stored and (moved or login is not None):
         repository.credentials.filter(kind=Credential.GIT).delete()
         changes.append("git credentials removed")
     if sent.ssh_key:
         store(Credential.SSH_KEY, {"key": sent.ssh_key}, repository=repository)
-        changes.append("deploy key set")
+        changes.append(f"deploy key {'replaced' if Credential.SSH_KEY in stored else 'set'}")
     elif Credential.SSH_KEY in stored and (moved or sent.ssh_key is not None):
         repository.credentials.filter(kind=Credential.SSH_KEY).delete()
         changes.append("deploy key removed")

@@ -1,12 +1,24 @@
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Group, User
 
 
 @pytest.fixture
-def required(settings):
+def portal_settings(settings):
+    """A function that sets keys of one section of the configuration."""
+
+    def change(section: str, **keys: Any) -> None:
+        changed = getattr(settings.PORTAL, section).model_copy(update=keys)
+        settings.PORTAL = settings.PORTAL.model_copy(update={section: changed})
+
+    return change
+
+
+@pytest.fixture
+def required(portal_settings):
     """auth.mode required, as in production."""
-    auth = settings.PORTAL.auth.model_copy(update={"mode": "required"})
-    settings.PORTAL = settings.PORTAL.model_copy(update={"auth": auth})
+    portal_settings("auth", mode="required")
 
 
 @pytest.fixture

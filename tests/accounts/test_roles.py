@@ -21,8 +21,10 @@ from tests.support import rows
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("required")]
 
 PUBLIC, READ, BUILD, ADMIN = Level.NONE, Level.READ, Level.BUILD, Level.ADMIN
+#: Whoever has logged in, whatever their role: pages of one's own account.
+ANYBODY = 0.5
 #: Route → what each of its methods needs. Methods that are not named answer 405.
-NEEDS: dict[str, dict[str, Level]] = {
+NEEDS: dict[str, dict[str, float]] = {
     "repo/": {"GET": READ, "POST": BUILD, "PATCH": BUILD, "DELETE": ADMIN},
     "repo/<path:key>/": {"GET": READ, "PUT": BUILD, "PATCH": BUILD, "DELETE": ADMIN},
     "event/": {"GET": READ, "POST": BUILD, "PATCH": ADMIN, "DELETE": ADMIN},
@@ -40,6 +42,14 @@ NEEDS: dict[str, dict[str, Level]] = {
     "schema/": {"GET": PUBLIC},
     "docs/": {"GET": PUBLIC},
     "login/": {"GET": PUBLIC, "POST": PUBLIC},
+    "users/link/<uidb64>/<token>/": {"GET": PUBLIC, "POST": PUBLIC},
+    "account/tokens/": {"GET": ANYBODY, "POST": ANYBODY},
+    "account/sessions/": {"GET": ANYBODY, "POST": ANYBODY},
+    "account/password/": {"GET": ANYBODY, "POST": ANYBODY},
+    "users/": {"GET": ADMIN, "POST": ADMIN},
+    "users/<int:pk>/": {"GET": ADMIN, "POST": ADMIN},
+    "tokens/": {"GET": ADMIN, "POST": ADMIN},
+    "audit/": {"GET": ADMIN},
     "": {"GET": READ},
     "repos/<path:name>/": {"GET": READ},
     "builds/": {"GET": READ},
@@ -50,7 +60,9 @@ NEEDS: dict[str, dict[str, Level]] = {
     "logout/": {"POST": PUBLIC},  # the last, for those who are logged in
 }
 #: Pages send whoever has not logged in to the login instead of answering 401, and know no tokens.
-PAGES = {"", "repos/<path:name>/", "builds/", "builds/<int:pk>/", "reconcile/"}
+PAGES = {"", "repos/<path:name>/", "builds/", "builds/<int:pk>/", "reconcile/"} | {
+    *("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/")
+}
 PERSONS = ["anonymous", "newcomer", "viewer", "builder", "admin", "superuser"]
 TOKENS = [f"{role}'s {scope} token" for role in ("viewer", "builder", "admin") for scope in ("read", "build", "admin")]
 
@@ -66,20 +78,27 @@ def test_every_url_is_in_the_table():
 
 
 def path_of(route: str) -> str:
-    named = {"<path:key>": "exporter", "<path:name>": "exporter", "<int:key>": "1", "<int:pk>": "1"}
+    named = {
+        "<path:key>": "exporter",
+        "<path:name>": "exporter",
+        "<int:key>": "1",
+        "<int:pk>": "1",
+        "<uidb64>": "MQ",
+        "<token>": "x-y",
+    }
     for part, value in named.items():
         route = route.replace(part, value)
     return f"/{route}"
 
 
 @pytest.fixture
-def sender(member: Callable[..., User]) -> Callable[[str], tuple[Client, dict[str, str], Level]]:
+def sender(member: Callable[..., User]) -> Callable[[str], tuple[Client, dict[str, str], float]]:
     """A function: somebody's client, headers, and the level that is theirs."""
 
-    def make(who: str) -> tuple[Client, dict[str, str], Level]:
+    def make(who: str) -> tuple[Client, dict[str, str], float]:
         client = Client()
         if who == "anonymous":
-            return client, {}, Level.NONE
+            return client, {}, PUBLIC
         if who == "superuser":
             client.force_login(User.objects.create_superuser("root"))
             return client, {}, ADMIN
@@ -90,7 +109,7 @@ def sender(member: Callable[..., User]) -> Callable[[str], tuple[Client, dict[st
             return client, {"authorization": f"Token {key}"}, min(levels[scope], ROLES[role])
         role = "" if who == "newcomer" else who
         client.force_login(member(role))
-        return client, {}, ROLES.get(role, Level.NONE)
+        return client, {}, ROLES.get(role, ANYBODY)
 
     return make
 
@@ -125,7 +144,8 @@ def test_each_url_and_method_opens_for_those_who_may_and_for_nobody_else(sender,
 
 
 @pytest.mark.parametrize("how", ["expired", "revoked", "of a user who left"])
-def test_a_token_that_is_no_good_opens_nothing(member, how):
+def test_a_token_that_is_no_good_opens_nothing(member, how, portal_settings):
+    portal_settings("limits", wrong_tokens=0)
     user = member("admin")
     token, key = ApiToken.objects.issue(user, "script", scope="admin")
     if how == "expired":
