@@ -119,8 +119,10 @@ def keep_bridge_address() -> None:
     for device in filter(None, json.loads(found)):
         known = Path("/sys/class/net", device["ifname"])
         chosen = (known / "addr_assign_type").read_text().strip() == "3"  # NET_ADDR_SET: by somebody, not by the kernel
+        chosen &= (known / "address").read_text().strip() != "00:00:00:00:00:00"
         if (known / "bridge").exists() and not chosen:
-            address = (known / "address").read_text().strip()
+            # Not the one that it has now: without anything plugged in that is 00:00:00:00:00:00.
+            address = "02:00:" + ":".join(f"{int(part):02x}" for part in HOST.split("."))
             subprocess.run(["ip", "link", "set", device["ifname"], "address", address], check=True)
 
 
