@@ -35,6 +35,7 @@ ACTIONS = {
     "user_enabled": _("user enabled"),
     "link_made": _("password link made"),
     "unlocked": _("unlocked"),
+    "identity_linked": _("login linked"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login as django_login
 from django.contrib.auth import views
@@ -66,6 +67,11 @@ class Login(views.LoginView):
 
     form_class = LoginForm
     redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """With the other way in, where there is one."""
+        auth = settings.PORTAL.auth
+        return super().get_context_data(**kwargs) | {"oidc_label": auth.oidc_label if auth.oidc_issuer else ""}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Log in, so many times a minute."""

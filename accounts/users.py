@@ -48,7 +48,7 @@ def _refuse_last_admin(user: Any) -> None:
         raise LastAdmin
 
 
-def set_role(user: Any, role: str, *, by: Sender | None = None) -> bool:
+def set_role(user: Any, role: str, *, by: Sender | None = None, actor: str = "") -> bool:
     """Give a user this role ("": none) and no other; their sessions end. Returns whether it changed. Raises LastAdmin."""
     with transaction.atomic():
         _lock_admins()
@@ -61,7 +61,7 @@ def set_role(user: Any, role: str, *, by: Sender | None = None) -> bool:
         user.groups.set([*user.groups.exclude(name__in=ROLES), *Group.objects.filter(name=role)])
         sessions.end(user)
         change = f"role: {old or role_name(Level.NONE)} → {role or role_name(Level.NONE)}"
-        AuditEntry.objects.record("role_changed", user.get_username(), change, by=by)
+        AuditEntry.objects.record("role_changed", user.get_username(), change, by=by, actor=actor)
     return True
 
 

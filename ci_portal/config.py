@@ -181,6 +181,48 @@ class Auth(Section):
     lockout_minutes: Annotated[int, Field(ge=1, le=1440)] = 15
     #: Days that an API token made in the browser lasts at most (0: it may last for ever).
     token_max_days: Annotated[int, Field(ge=0, le=3650)] = 0
+    #: OpenID Connect: the provider's issuer, as its discovery document names itself; "": not used.
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_scopes: list[str] = ["openid", "profile", "email"]
+    #: What the button on the login page says.
+    oidc_label: str = "Single sign-on"
+    #: Claim that becomes the user name here, at the first login.
+    oidc_name_claim: str = "preferred_username"
+    #: Claim (a text or a list of them) whose values `oidc_roles` turns into roles at each login; "": an admin gives roles here.
+    oidc_role_claim: str = ""
+    oidc_roles: dict[str, Literal["viewer", "builder", "admin"]] = {}
+    #: Role of who has none by their claim; "": they may not log in.
+    oidc_default_role: Literal["", "viewer", "builder", "admin"] = ""
+    #: Domains of verified e-mail addresses that may log in; none named: all.
+    oidc_allowed_domains: list[str] = []
+    #: PEM file of authorities to trust for the provider beside the system's.
+    oidc_ca_bundle: str = ""
+
+    @field_validator("oidc_ca_bundle")
+    @classmethod
+    def bundle_is_there(cls, value: str) -> str:
+        """Refuse a file that can't be opened now rather than at the first login."""
+        if value and not Path(value).is_file():
+            raise ValueError(f"{value}: no such file")
+        return value
+
+    @model_validator(mode="after")
+    def oidc_is_whole(self) -> Auth:
+        """An issuer needs the rest, and https: whoever could change its answers could be anybody."""
+        if not self.oidc_issuer:
+            return self
+        local = re.match(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)", self.oidc_issuer)
+        if not self.oidc_issuer.startswith("https://") and not local:
+            raise ValueError("oidc_issuer must be an https URL")
+        if not self.oidc_client_id or not self.oidc_client_secret.get_secret_value():
+            raise ValueError("oidc_issuer needs oidc_client_id and oidc_client_secret: the provider gives them to its clients")
+        if "openid" not in self.oidc_scopes:
+            raise ValueError("oidc_scopes must name openid: without it a provider says nothing of who somebody is")
+        if not self.oidc_roles and not self.oidc_default_role:
+            raise ValueError("oidc_roles (with oidc_role_claim) or oidc_default_role must be set: nobody could log in")
+        return self
 
 
 #: Requests a minute of one user, or of one address where nobody has logged in; 0: no limit.

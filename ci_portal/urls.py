@@ -7,6 +7,7 @@ from django.views.i18n import set_language
 from accounts.account_pages import own_sessions, tokens
 from accounts.audit import audit
 from accounts.login import ChangePassword, ChoosePassword, Login, Logout
+from accounts.oidc import oidc_callback, oidc_start
 from accounts.user_pages import all_tokens, user_list, user_page
 from ci_portal import pages
 from ci_portal.api.docs import DocsView, SchemaView
@@ -48,6 +49,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("docs/", DocsView.as_view(), name="docs"),
     # Accounts
     path("login/", Login.as_view(), name="login"),
+    path("login/oidc/", oidc_start, name="oidc-start"),
+    path("login/oidc/callback/", oidc_callback, name="oidc-callback"),
     path("logout/", Logout.as_view(), name="logout"),
     path("account/tokens/", tokens, name="account-tokens"),
     path("account/sessions/", own_sessions, name="account-sessions"),

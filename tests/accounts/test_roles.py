@@ -42,6 +42,8 @@ NEEDS: dict[str, dict[str, float]] = {
     "schema/": {"GET": PUBLIC},
     "docs/": {"GET": PUBLIC},
     "login/": {"GET": PUBLIC, "POST": PUBLIC},
+    "login/oidc/": {"GET": PUBLIC},
+    "login/oidc/callback/": {"GET": PUBLIC},
     "users/link/<uidb64>/<token>/": {"GET": PUBLIC, "POST": PUBLIC},
     "account/tokens/": {"GET": ANYBODY, "POST": ANYBODY},
     "account/sessions/": {"GET": ANYBODY, "POST": ANYBODY},
