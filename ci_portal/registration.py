@@ -84,13 +84,12 @@ def _url_of(repo: str) -> urls.SplitUrl:
     if "://" not in repo and "@" not in repo and "::" not in repo:
         repo = _below_base(repo)
     try:
-        split = urls.split(repo)
-        outgoing.check_git_host(urls.host(split.url))
+        outgoing.check_git_host(urls.host(repo))
     except InvalidUrl as error:
         raise _bad_repo(400, "invalid_url", str(error)) from None
     except outgoing.Refused as error:
         raise _bad_repo(400, "git_address_refused", str(error)) from None
-    return split
+    return urls.split(repo)
 
 
 def _below_base(name: str) -> str:
@@ -100,7 +99,7 @@ def _below_base(name: str) -> str:
             check_repo_name(name)
     except ValueError as error:
         raise _bad_repo(400, "invalid_url", f"This is neither a git URL nor a name: a name {error}") from None
-    if ":" in name:
+    if ":" in name or name.startswith("~"):
         raise _bad_repo(400, "invalid_url", "Use https://host/path or ssh://git@host/path (also written git@host:path).")
     base = settings.PORTAL.git.base_url
     if not base:

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from accounts.permissions import forbidden
 from accounts.roles import Level, level_of
 from ci_portal import outgoing
-from ci_portal.api.texts import FreeText, Secret, SecretKey
+from ci_portal.api.texts import FreeText, Secret, SecretKey, without_logins
 from ci_portal.api.times import LegacyTime, UtcTime
 from ci_portal.api.wire import WireSerializer, sources
 from logs.models import Log
@@ -139,7 +139,7 @@ class RepositorySerializer(WireSerializer):
             return super().to_internal_value(data)
         url = url.strip()
         found = urls.split(url)
-        if found.username or found.password:
+        if found.username or found.password or without_logins(found.url) != found.url:
             try:
                 urls.check(url)
             except InvalidUrl as error:
