@@ -125,8 +125,8 @@ def _described(url: str, request: CheckRequest) -> Repository:
     name = url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")[:140] or "repository"
     if name.isdigit():
         name = f"repo-{name}"  # digits alone would read as an id in a path
-    base = settings.PORTAL.git.base_url.rstrip("/")
-    if base and not url.startswith(f"{base}/"):
+    base = settings.PORTAL.git.base_url
+    if base and not urls.is_below(url, base):
         name = _with_hash(name, url)  # the bare name stands for the repository below git.base_url, and gets its credentials
     said = {field.name: getattr(request, field.name) or "" for field in fields(BuildSettings)}
     return Repository(repo_name=name, repo=url, user=request.user[:50], **said)

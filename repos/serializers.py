@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from rest_framework import serializers
 
 from accounts.permissions import forbidden
 from accounts.roles import Level, level_of
 from ci_portal import outgoing
+from ci_portal.api.problems import Problem, field_error
 from ci_portal.api.texts import FreeText, Secret, SecretKey, without_logins
 from ci_portal.api.times import LegacyTime, UtcTime
 from ci_portal.api.wire import WireSerializer, sources
@@ -151,6 +153,7 @@ class RepositorySerializer(WireSerializer):
     def create(self, validated_data: dict[str, Any]) -> Repository:
         """Register a repository with its credentials; `user` is who does it where the request names nobody."""
         sent = self._sent(validated_data)
+        self._refuse_taking_names(validated_data)
         validated_data["user"] = validated_data.get("user") or self.context["view"].actor()[:50]
         repository: Repository = super().create(validated_data)
         self.changes += logins.apply(repository, sent, moved=False)
@@ -166,6 +169,21 @@ class RepositorySerializer(WireSerializer):
             repository.events.update(repo=repository.repo_name)
         self.changes += logins.apply(repository, sent, moved=not logins.same_place(url, repository.repo))
         return repository
+
+    def _refuse_taking_names(self, given: dict[str, Any]) -> None:
+        """With git.base_url a bare name stands for a repository there, and scripts send their credentials to whatever has it.
+
+        So only admins may give a name to a repository elsewhere; a check of its URL registers it under a name with a hash. Raises a
+        403 problem.
+        """
+        base = settings.PORTAL.git.base_url
+        request = self.context["request"]
+        if base and not urls.is_below(given["repo"], base) and level_of(request) < Level.ADMIN:
+            detail = (
+                f"{given['repo_name']} stands for a repository below {base} (git.base_url): give its URL, check the other URL"
+                " without registering it first, or have an admin register it under this name."
+            )
+            raise Problem(403, "forbidden", detail, errors=[field_error("repo", detail, "forbidden")])
 
     def _refuse_builders(self, instance: Repository, changed: dict[str, Any], sent: logins.Sent) -> None:
         """What a name leads to, with which credentials, and whom to trust there are for admins to change. Raises a 403 problem.

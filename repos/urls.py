@@ -74,6 +74,11 @@ def host(url: str) -> str:
     return parts(url).host
 
 
+def is_below(url: str, base: str) -> bool:
+    """Whether an accepted URL, without its credential, leads below a base like git.base_url."""
+    return url.startswith(f"{split(base).url.rstrip('/')}/")
+
+
 def parts(url: str) -> Parts:
     """Take an accepted URL apart. Raises InvalidUrl; no part of the URL that may be secret is repeated in the message."""
     if not url:
