@@ -25,6 +25,11 @@ def page(view: View) -> Callable[..., HttpResponseBase]:
     return require_safe(_guarded(view, Level.READ))
 
 
+def builder_page(view: View) -> Callable[..., HttpResponseBase]:
+    """Make a page of a view that answers GET, for builders and admins; whoever else is logged in gets a 403."""
+    return require_safe(_guarded(view, Level.BUILD))
+
+
 def admin_page(view: View) -> Callable[..., HttpResponseBase]:
     """Make a page for admins of a view that answers GET and its own form's POST; whoever else is logged in gets a 403."""
     return require_http_methods(["GET", "HEAD", "POST"])(_guarded(view, Level.ADMIN))

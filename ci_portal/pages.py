@@ -1,25 +1,54 @@
-"""`/` and `/repos/<name>/`: repositories in the browser, with what became of them."""
+"""`/`: repositories in the browser, with what became of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
 
 from django.core.paginator import Paginator
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
 from accounts.pages import page
+from ci_portal.api.live import render_live
 from events.models import Event
-from logs.models import Log
+from events.recent import Build, expected_seconds, recent
 from repos.forms import RepositoryForm
 from repos.models import Repository
 
 PAGE_SIZE = 25
-RECENT = 20
 #: Characters of a search; each word of it makes the query deeper.
 LONGEST_SEARCH = 200
+SORTS: dict[str, tuple[Any, list[Any]]] = {
+    "recent": (_("Last built"), [F("last_event_id").desc(nulls_last=True), "-id"]),
+    "name": (_("Name"), ["repo_name"]),
+    "added": (_("Last added"), ["-id"]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A repository with its last builds, newest first."""
+
+    repository: Repository
+    builds: list[Build]
+
+    @property
+    def last(self) -> Build | None:
+        """Its last build, with the time that it may take."""
+        if not self.builds:
+            return None
+        last = self.builds[0]
+        return Build(last.event, last.started_at, last.cancelling, last.attempt, expected_seconds(self.builds))
+
+    @property
+    def version(self) -> str:
+        """Changes whenever what the list shows of it does."""
+        shown = (self.repository.repo_name, self.repository.name, self.repository.repo, [build.version for build in self.builds])
+        return f"{crc32(repr(shown).encode()):08x}"
 
 
 def _search(words: str) -> QuerySet[Repository]:
@@ -33,42 +62,27 @@ def _search(words: str) -> QuerySet[Repository]:
     return found.annotate(last_event_id=Subquery(last))
 
 
-def _with_last_events(repositories: Iterable[Repository]) -> list[tuple[Repository, Event | None]]:
-    """Pair each repository with its last event, in one query for all."""
-    rows = list(repositories)
-    ids = [row.last_event_id for row in rows]  # type: ignore[attr-defined]  # annotated above
-    events = Event.objects.in_bulk([pk for pk in ids if pk])
-    return [(row, events.get(pk)) for row, pk in zip(rows, ids, strict=True)]
+def _rows(repositories: Iterable[Repository]) -> list[Row]:
+    """Each repository with its last builds, in two queries for all."""
+    shown = list(repositories)
+    builds = recent([repository.repo_name for repository in shown])
+    return [Row(repository, builds.get(repository.repo_name, [])) for repository in shown]
 
 
 @page
 def home(request: HttpRequest) -> HttpResponse:
-    """Add a repository; all repositories with their last event."""
+    """Add a repository; all repositories with their last builds."""
     query = request.GET.get("q", "").strip()[:LONGEST_SEARCH]
-    number = Paginator(_search(query), PAGE_SIZE).get_page(request.GET.get("page"))
+    sort = request.GET.get("sort", "")
+    sort = sort if sort in SORTS else "recent"
+    number = Paginator(_search(query).order_by(*SORTS[sort][1]), PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "section": "repositories",
         "form": RepositoryForm(auto_id="add_%s"),
         "query": query,
+        "sort": sort,
+        "sorts": [(name, label) for name, (label, _order) in SORTS.items()],
         "number": number,
-        "rows": _with_last_events(number.object_list),
+        "rows": _rows(number.object_list),
     }
-    return render(request, "ci_portal/home.html", context)
-
-
-def _shown(setting: str | bool) -> str:
-    return setting if isinstance(setting, str) else _("yes") if setting else ""
-
-
-@page
-def repository(request: HttpRequest, name: str) -> HttpResponse:
-    """One repository: its settings, its last events, its history."""
-    found = get_object_or_404(Repository.objects.named(name))
-    context = {
-        "section": "repositories",
-        "repository": found,
-        "settings": [(field.label, _shown(getattr(found, field.name))) for field in RepositoryForm() if hasattr(found, field.name)],
-        "events": Event.objects.filter(repo=found.repo_name).order_by("-id")[:RECENT],
-        "history": Log.objects.filter(repository_id=found.repo_name).order_by("-id")[:RECENT],
-    }
-    return render(request, "repos/repository.html", context)
+    return render_live(request, "ci_portal/home.html", "repos/_list.html", context)

@@ -9,8 +9,10 @@ from accounts.audit import audit
 from accounts.login import ChangePassword, ChoosePassword, Login, Logout
 from accounts.oidc import oidc_callback, oidc_start
 from accounts.user_pages import all_tokens, user_list, user_page
-from ci_portal import pages
+from ci_portal import pages, repository_page
 from ci_portal.api.docs import DocsView, SchemaView
+from ci_portal.badge import badge
+from ci_portal.refs_view import RefsView
 from ci_portal.views import CancelView, CheckView, ManifestView, RetryView
 from events.pages import builds
 from events.views import EventCollection, EventRow
@@ -38,6 +40,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("log/<int:key>/", LogRow.as_view(), name="log-row"),
     # One check in one go, and what a run's backend was asked to run
     path("check/", CheckView.as_view(), name="check"),
+    path("check/refs/", RefsView.as_view(), name="check-refs"),
     path("event/<int:pk>/cancel/", CancelView.as_view(), name="event-cancel"),
     path("event/<int:pk>/retry/", RetryView.as_view(), name="event-retry"),
     path("job/<int:pk>/manifest/", ManifestView.as_view(), name="job-manifest"),
@@ -62,7 +65,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("audit/", audit, name="audit"),
     # Pages
     path("", pages.home, name="home"),
-    path("repos/<path:name>/", pages.repository, name="repository"),
+    path("repos/<path:name>/badge.svg", badge, name="badge"),
+    path("repos/<path:name>/-/edit/", repository_page.edit, name="repository-edit"),  # "-": a name may hold slashes itself
+    path("repos/<path:name>/", repository_page.repository, name="repository"),
     path("builds/", builds, name="builds"),
     path("builds/<int:pk>/", build, name="build"),
     path("reconcile/", reconciliation, name="reconcile"),

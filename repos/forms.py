@@ -86,15 +86,18 @@ class RepositoryForm(forms.Form):
     )
     desc = _text(_("Description"), 200, placeholder=_("none"), spellcheck="true", autocapitalize="sentences")
 
-    def prominent(self) -> list[forms.BoundField]:
-        """What everyone fills in."""
-        return [self["repo_name"], self["repo"]]
+    def first(self) -> list[forms.BoundField]:
+        """What is shown as soon as there is a URL; the name is suggested, and the rest may stay empty."""
+        return [self[name] for name in ("repo_name", "branch", "tag")]
+
+    def access(self) -> list[forms.BoundField]:
+        """How to log in to the remote: the first two over https, the third over ssh."""
+        return [self[name] for name in ("git_user", "git_token", "deploy_key")]
 
     def groups(self) -> list[tuple[Text, list[forms.BoundField]]]:
         """All other fields, under their headings."""
         return [
-            (_("Access"), [self[name] for name in ("git_user", "git_token", "deploy_key", "ca_secret")]),
-            (_("What to build"), [self[name] for name in ("branch", "tag", "build_path", "dockerfile", "supersede")]),
+            (_("What to build"), [self[name] for name in ("build_path", "dockerfile", "ca_secret", "supersede")]),
             (_("What comes out"), [self[name] for name in ("image", "job", "type")]),
             (_("About it"), [self[name] for name in ("name", "user", "desc")]),
         ]

@@ -125,6 +125,21 @@ def texts_for_scripts() -> dict[str, Any]:
     return script_texts()
 
 
+@register.simple_tag
+def seconds(value: float | None) -> str:
+    """Show a duration in words, – where there is none."""
+    return "–" if value is None else seconds_in_words(value)
+
+
+@register.simple_tag(takes_context=True)
+def without_query(context: template.Context, name: str) -> str:
+    """Return this page's address without one of its filters, from the first page."""
+    query = context["request"].GET.copy()
+    for each in ("page", "before", "after", name):
+        query.pop(each, None)
+    return f"?{query.urlencode()}" if query else context["request"].path
+
+
 @register.simple_tag(takes_context=True)
 def with_query(context: template.Context, **changes: Any) -> str:
     """Return this page's query string with the changes made; a changed filter starts over at the first page."""
@@ -133,4 +148,6 @@ def with_query(context: template.Context, **changes: Any) -> str:
         query.pop(name, None)
     for name, value in changes.items():
         query[name] = str(value)
+        if value == "":
+            del query[name]
     return f"?{query.urlencode()}"

@@ -40,13 +40,19 @@ export function get(path) {
   return answer(path, { headers: { Accept: "application/json" } });
 }
 
+/** The JSON that the portal answers to this method and body. Throws Problem. */
+export function send(method, path, body) {
+  const json = body === undefined ? {} : { "Content-Type": "application/json" };
+  return answer(path, {
+    method,
+    headers: { Accept: "application/json", "X-CSRFToken": csrfToken(), ...json },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+}
+
 /** The JSON that the portal answers to this body. Throws Problem. */
 export function post(path, body) {
-  return answer(path, {
-    method: "POST",
-    headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
-    body: JSON.stringify(body),
-  });
+  return send("POST", path, body);
 }
 
 /**

@@ -1,6 +1,6 @@
 // What every page has: times, toasts, menus, Build and Copy buttons, "/" for the search.
 
-import { post } from "./api.js";
+import { Problem, post } from "./api.js";
 import { busy } from "./busy.js";
 import { text } from "./texts.js";
 import "./preferences.js";
@@ -24,16 +24,17 @@ export function offerCopies(root = document) {
 
 const buildPage = (event) => `/builds/${encodeURIComponent(event.id)}/`;
 
-/** Start a build of what the body names and go to its page; tells why where it can't. */
-export async function build(body) {
+/** Start a build of what the body names and go to its page; tells why where it can't, through `refused(problem)` where that is given. */
+export async function build(body, refused = null) {
   const name = body.repo;
-  notice(text("starting", { name }));
+  if (!refused) notice(text("starting", { name }));
   try {
     const started = await post("/check/", body);
     location.assign(buildPage(started.event));
   } catch (problem) {
     // Refused by the backend: the event is recorded, with the reason, and its page says more.
     if (problem.body?.event) return location.assign(buildPage(problem.body.event));
+    if (refused && problem instanceof Problem) return refused(problem);
     notice(text("not_started", { name, reason: problem.message }), true);
   }
 }

@@ -1,116 +1,108 @@
-// The form that adds a repository.
+// The form that adds a repository: a URL is enough, the rest is suggested.
 
-import { Problem, post, refresh } from "../ci_portal/api.js";
-import { notice } from "../ci_portal/portal.js";
+import { Problem, post } from "../ci_portal/api.js";
+import { busy } from "../ci_portal/busy.js";
+import { look } from "../ci_portal/live.js";
+import { build } from "../ci_portal/portal.js";
 import { text } from "../ci_portal/texts.js";
+import { toast } from "../ci_portal/toast.js";
 import { test } from "./checklist.js";
-import { takeLogin } from "./login.js";
+import { clearErrors, describeFields, markErrors, names, showErrors, values } from "./fields.js";
+import { suggestedName, takeLogin } from "./login.js";
+import { offerRefs } from "./refs.js";
 
 const form = document.getElementById("add");
 const progress = document.getElementById("add_progress");
-const summary = document.getElementById("add_summary");
+const result = document.getElementById("test_result");
 /** What /check/ calls a field, where that differs from /repo/. */
 const CHECK_NAMES = { git_user: "user", git_token: "token" };
-const CHECKED = ["repo", "git_user", "git_token", "branch", "tag", "dockerfile", "build_path", "image", "type", "ca_secret"];
+const REMOTE = ["repo", "git_user", "git_token", "ca_secret"];
+const CHECKED = [...REMOTE, "branch", "tag", "dockerfile", "build_path", "image", "type"];
+const { repo, repo_name: repoName, git_user: gitUser, git_token: gitToken, branch, tag } = form.elements;
 
-function values(names) {
-  const filled = {};
-  for (const name of names) {
-    const input = form.elements[name];
-    if (input?.type === "checkbox") filled[name] = input.checked;
-    else if (input?.value.trim()) filled[name] = input.value.trim();
+function checkBody(fields) {
+  const body = {};
+  for (const [name, value] of Object.entries(values(form, fields))) body[CHECK_NAMES[name] ?? name] = value;
+  return body;
+}
+
+let suggested = "";
+
+/** Take a login out of the URL, suggest a name, and show the fields that such a URL needs. */
+function readUrl() {
+  const found = takeLogin(repo.value);
+  if (found) {
+    repo.value = found.url;
+    if (found.user) gitUser.value = found.user;
+    if (found.token) gitToken.value = found.token;
+    progress.textContent = text("login_moved");
   }
-  return filled;
-}
-
-function clearErrors() {
-  summary.hidden = true;
-  for (const place of form.querySelectorAll(".field .error")) place.hidden = true;
-  for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-}
-
-/** Show each error beside its field and go to the first. Returns the messages that belong to no field. */
-function markErrors(errors, names = {}) {
-  const own = Object.fromEntries(Object.entries(names).map(([field, wire]) => [wire, field]));
-  const loose = [];
-  let first = null;
-  for (const { field, message } of errors) {
-    const input = form.querySelector(`.field [name="${CSS.escape(own[field] ?? field ?? "")}"]`);
-    if (!input) {
-      loose.push(field ? `${field}: ${message}` : message);
-      continue;
-    }
-    const place = document.getElementById(`${input.id}_error`);
-    place.textContent = place.hidden ? message : `${place.textContent} ${message}`;
-    place.hidden = false;
-    input.setAttribute("aria-invalid", "true");
-    first ??= input;
+  if (repoName.value === suggested) {
+    suggested = suggestedName(repo.value);
+    repoName.value = suggested;
   }
-  if (first?.closest("details")) first.closest("details").open = true;
-  first?.focus();
-  return loose;
+  form.classList.toggle("ssh", /^(ssh:\/\/|[^:/@\s]+@[^:/\s]+:)/i.test(repo.value.trim()));
 }
 
-/** The same, and say above the form what belongs to no field. */
-function showErrors(problem) {
-  const loose = markErrors(problem.errors);
-  if (loose.length === problem.errors.length) summary.textContent = problem.message;
-  else summary.textContent = [text("not_added"), ...loose].join(" ");
-  summary.hidden = false;
-}
-
-/** Take a login out of the URL. Unfolding its fields moves the buttons, so that must not happen under a click. */
-function moveLogin(unfold) {
-  const found = takeLogin(form.elements.repo.value);
-  if (!found) return;
-  form.elements.repo.value = found.url;
-  if (found.user) form.elements.git_user.value = found.user;
-  if (found.token) form.elements.git_token.value = found.token;
-  if (unfold) document.getElementById("add_more").open = true;
-  progress.textContent = text("login_moved");
-}
-
-async function add(event) {
-  event.preventDefault();
-  moveLogin(false);
-  clearErrors();
-  const button = document.getElementById("add_button");
-  button.disabled = true;
+async function add() {
+  readUrl();
+  clearErrors(form);
+  if (!repo.value.trim()) return markErrors(form, [{ field: "repo", message: text("test_needs_url") }]);
   progress.textContent = text("adding");
   try {
-    const names = [...form.querySelectorAll(".field [name]")].map((field) => field.name);
-    const row = await post("/repo/", values(names));
+    const row = await post("/repo/", values(form, names(form)));
     form.reset();
+    suggested = "";
     document.getElementById("add_more").open = false;
-    document.getElementById("test_result").hidden = true;
-    history.replaceState(null, "", "/");
-    document.getElementById("search").value = "";
-    await refresh("/", "#repositories");
-    notice(text("added", { name: row.repo_name }));
+    result.hidden = true;
+    await show(row.repo_name);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    showErrors(problem);
+    showErrors(form, problem, "not_added");
   } finally {
     progress.textContent = "";
-    button.disabled = false;
   }
+}
+
+/** The newest on top, whatever the list showed before. */
+async function show(name) {
+  history.replaceState(null, "", "/?sort=added");
+  document.getElementById("search").value = "";
+  document.getElementById("sort").value = "added";
+  await look();
+  toast(text("added", { name }), { action: { label: text("build_now"), run: () => build({ repo: name }) } });
 }
 
 async function testConnection() {
-  moveLogin(false);
-  clearErrors();
-  const body = {};
-  for (const [name, value] of Object.entries(values(CHECKED))) body[CHECK_NAMES[name] ?? name] = value;
-  if (!body.repo) return markErrors([{ field: "repo", message: text("test_needs_url") }]);
-  markErrors(await test(document.getElementById("test_result"), document.getElementById("test_button"), body), CHECK_NAMES);
+  readUrl();
+  clearErrors(form);
+  const body = checkBody(CHECKED);
+  if (!body.repo) return markErrors(form, [{ field: "repo", message: text("test_needs_url") }]);
+  markErrors(form, await test(result, body), CHECK_NAMES);
+  offer();
 }
 
-form.noValidate = true; // the server tells what is wrong, in more detail
-for (const input of form.querySelectorAll(".field [name]")) {
-  const described = [`${input.id}_helptext`, `${input.id}_error`].filter((id) => document.getElementById(id));
-  input.setAttribute("aria-describedby", described.join(" "));
+describeFields(form);
+const offer = offerRefs(branch, tag, () => (/\S\/\S|\S:\S/.test(repo.value) && !/@.*@|\/\/[^/]*:[^/]*@/.test(repo.value) ? checkBody(REMOTE) : null));
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  busy(document.getElementById("add_button"), add);
+});
+repo.addEventListener("input", () => repoName.value === suggested && readName());
+repo.addEventListener("change", readUrl);
+repo.addEventListener("paste", () =>
+  setTimeout(() => {
+    readUrl();
+    offer();
+  }),
+);
+document.getElementById("test_button").addEventListener("click", (event) => busy(event.currentTarget, testConnection));
+
+/** While one types: the name only, as the URL may not be whole yet. */
+function readName() {
+  suggested = suggestedName(repo.value);
+  repoName.value = suggested;
 }
-form.addEventListener("submit", add);
-form.elements.repo.addEventListener("change", () => moveLogin(false));
-form.elements.repo.addEventListener("paste", () => setTimeout(() => moveLogin(true)));
-document.getElementById("test_button").addEventListener("click", testConnection);
+
+// What the browser kept of an earlier visit.
+if (repo.value) readUrl();

@@ -19,3 +19,11 @@ export function takeLogin(address) {
   if (!scheme.toLowerCase().startsWith("http")) return token ? { url: `${scheme}${user}@${rest}`, user: "", token: "" } : null;
   return { url: scheme + rest, user: decoded(user), token: decoded(token) };
 }
+
+/** A name for the repository at that URL: the last part of its path, as far as a name may hold it. */
+export function suggestedName(address) {
+  const path = address.trim().replace(/^[a-z]+:\/\/[^/]*/i, "").replace(/^[^/]*:/, "/").split(/[?#]/)[0].replace(/\/+$/, "");
+  const name = path.slice(path.lastIndexOf("/") + 1).replace(/\.git$/i, "").replace(/[%\\\s@]/g, "-").slice(0, 150);
+  if (!path.includes("/") || name === "." || name === "..") return "";
+  return /^\d+$/.test(name) ? `repo-${name}` : name;
+}

@@ -34,6 +34,7 @@ NEEDS: dict[str, dict[str, float]] = {
     "log/": {"GET": READ, "POST": BUILD, "PATCH": ADMIN, "DELETE": ADMIN},
     "log/<int:key>/": {"GET": READ, "PUT": ADMIN, "PATCH": ADMIN, "DELETE": ADMIN},
     "check/": {"POST": BUILD},
+    "check/refs/": {"POST": BUILD},
     "event/<int:pk>/cancel/": {"POST": BUILD},
     "event/<int:pk>/retry/": {"POST": BUILD},
     "job/<int:pk>/manifest/": {"GET": READ},
@@ -54,6 +55,8 @@ NEEDS: dict[str, dict[str, float]] = {
     "audit/": {"GET": ADMIN},
     "": {"GET": READ},
     "repos/<path:name>/": {"GET": READ},
+    "repos/<path:name>/-/edit/": {"GET": BUILD},
+    "repos/<path:name>/badge.svg": {"GET": PUBLIC},  # to whoever has its key; else it is not there
     "builds/": {"GET": READ},
     "builds/<int:pk>/": {"GET": READ},
     "reconcile/": {"GET": ADMIN, "POST": ADMIN},
@@ -62,7 +65,7 @@ NEEDS: dict[str, dict[str, float]] = {
     "logout/": {"POST": PUBLIC},  # the last, for those who are logged in
 }
 #: Pages send whoever has not logged in to the login instead of answering 401, and know no tokens.
-PAGES = {"", "repos/<path:name>/", "builds/", "builds/<int:pk>/", "reconcile/"} | {
+PAGES = {"", "repos/<path:name>/", "repos/<path:name>/-/edit/", "builds/", "builds/<int:pk>/", "reconcile/"} | {
     *("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/")
 }
 PERSONS = ["anonymous", "newcomer", "viewer", "builder", "admin", "superuser"]
