@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import subprocess
 import time
 
-from tests.support.fault_site import Stand
+from tests.support.fault_site import Fault, Stand, until
 
 #: All bounds are times this, for a machine that does much else meanwhile.
 SLOW = float(os.environ.get("FAULTS_SLOW", "1"))
@@ -45,3 +47,21 @@ def succeeds(stand: Stand, event_id: int, seconds: float, *, gap_is_fine: bool =
 def attempts(stand: Stand, event_id: int) -> list[tuple[str, tuple[int, int]]]:
     """Of each run of the event: its status, and how many Jobs and pods there ever were for it."""
     return [(run["status"], stand.site.census.of(run["name"])) for run in stand.runs(event_id)]
+
+
+def working(stand: Stand) -> list[subprocess.Popen[bytes]]:
+    """Its watchers that have started, not only been started."""
+    said = (stand.portal.folder / "watch.log").read_text()
+    return [watcher for watcher in stand.portal.watchers if f":{watcher.pid}:" in said]
+
+
+def kill_a_watcher(stand: Stand, chance: random.Random, of_run: int = 0) -> None:
+    """SIGKILL one watcher, the one that follows `of_run` if there is such a run, while another works; start one in its place."""
+    until(lambda: len(working(stand)) > 1, 60 * SLOW, stand.portal.logs)
+    time.sleep(chance.uniform(0, 1.5))
+    victims = working(stand)
+    if of_run:
+        holder = stand.site.mariadb.execute(f"SELECT claimed_by FROM runner WHERE id = {of_run}", database=stand.database)[0][0]
+        victims = [watcher for watcher in victims if f":{watcher.pid}:" in holder] or victims
+    stand.portal.end(chance.choice(victims))
+    stand.portal.start_watcher(Fault(number=0))

@@ -112,6 +112,18 @@ def doomed(stand: Stand, unlucky: Stand, hurried: Stand) -> dict[str, Build]:
     }
 
 
+def test_a_deleted_job_fails_its_build(doomed: dict[str, Build], stand: Stand):
+    build = running(stand)
+    build.space.delete("jobs", build.name)
+    build.fails("The Job was deleted from the cluster before the build ended.", SLACK_SECONDS)
+
+
+def test_a_deleted_pod_fails_its_build(doomed: dict[str, Build], stand: Stand):
+    build = running(stand)
+    build.space.delete("pods", pod_of(build)["metadata"]["name"])
+    build.fails("The pod was deleted before the build ended.", SLACK_SECONDS)
+
+
 def test_a_secret_deleted_after_the_pod_has_it_harms_nothing(doomed: dict[str, Build], stand: Stand):
     build = running(stand, "ticks-20")
     build.space.delete("secrets", build.name)
@@ -183,6 +195,12 @@ def test_a_quota_of_pods_that_is_full_fails_the_build(stand: Stand, quota: dict[
     build = start(stand, "main")
     build.waits("The cluster refuses the build's pod: exceeded quota: full")
     build.fails("The cluster refuses the build's pod: exceeded quota: full", PATIENCE_SECONDS + SLACK_SECONDS)
+
+
+def pod_of(build: Build) -> dict[str, Any]:
+    query = {"labelSelector": f"batch.kubernetes.io/job-name={build.name}"}
+    (pod,) = build.space.admin.request("GET", build.space.path("pods"), query=query)[0]["items"]
+    return pod
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.conftest import SOAK
 from tests.support.fault_site import Fault, Site, Stand, until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
@@ -91,7 +90,6 @@ def test_output_over_the_limit_is_cut_there_and_the_rest_is_counted(place: Site)
         assert whole.startswith(stored)
 
 
-@pytest.mark.skipif(not SOAK, reason="takes minutes: make soak")
 def test_a_gigabyte_over_the_limit_is_counted_to_the_last_byte(place: Site):
     place.branch(
         "gigabyte", "RUN /bin/busybox yes 'a line of some length, that a gigabyte has many of' | /bin/busybox head -c 1000000000\n"

@@ -1,7 +1,6 @@
 """Watchers that are killed or away: one Job, one outcome, every byte, or the gap with its size."""
 
 import random
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from tests.faults.conftest import SOAK, seeds
+from tests.faults.conftest import seeds
 from tests.support.fault_site import Fault, Site, Stand, until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
@@ -19,6 +18,7 @@ pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.
 PORTALS = 3
 #: More writes than any build of a few lines can have.
 MANY = 120
+#: A build that prints 55 MB.
 LINES = 600_000
 LOUD = f'BEGIN {{ for (i = 0; i < {LINES}; i++) printf "%06d {"the quick brown fox jumps over the lazy dog, " * 2} \\n", i }}'
 
@@ -90,40 +90,12 @@ def test_a_watcher_that_dies_again_and_again_at_its_writes_loses_nothing(place: 
         assert deaths
 
 
-def kill_at_random(stand: Stand, event_id: int, chance: random.Random, seconds: float) -> int:
-    """Until the build has ended, SIGKILL one of two watchers at random and start another in its place; returns how often."""
-    deaths = 0
-    while stand.portal.event(event_id)["status"] in ("1", "2"):
-        time.sleep(chance.uniform(0.05, seconds))
-        stand.portal.end(chance.choice(stand.portal.watchers))
-        stand.portal.start_watcher()
-        deaths += 1
-    return deaths
-
-
-@pytest.mark.parametrize("seed", seeds(ci=1, soak=10))
-def test_fifty_five_megabytes_are_stored_whole_while_watchers_are_killed_at_random(
-    loud: Site, stand: Stand, seed: int, chance: random.Random
-):
-    for _ in range(2):
-        stand.portal.start_watcher()
-    event_id, run_id = stand.started("loud")
-    deaths = kill_at_random(stand, event_id, chance, 3)
-    assert deaths > 3
-    stand.audit(event_id, gap_is_fine=True)
-    print(f"{deaths} watchers killed; {stand.portal.output_status(run_id)['verdict_detail']}")
-    if stand.portal.output_status(run_id)["verdict"] == "verified":
-        numbers = [int(number) for number in re.findall(rb"(\d{6}) the quick brown", stand.portal.output(run_id))]
-        assert numbers == sorted(set(numbers))
-        assert len(numbers) > LINES - 100  # BuildKit's display breaks off a line now and then to repeat the step's name
-
-
-def test_a_loud_build_whose_only_watcher_is_away_is_complete_or_shows_its_gap_with_the_size(loud: Site, stand: Stand):
+def test_a_loud_build_whose_only_watcher_is_away_for_a_minute_is_complete_or_shows_its_gap_with_the_size(loud: Site, stand: Stand):
     watcher = stand.portal.start_watcher()
     event_id, run_id = stand.started("loud")
     stand.wait_for_output(run_id, b"000999 the quick")
     stand.portal.end(watcher)
-    time.sleep(60 if SOAK else 10)
+    time.sleep(60)
     stand.portal.start_watcher()
     stand.audit(event_id, gap_is_fine=True)
     print(stand.portal.output_status(run_id)["verdict_detail"])

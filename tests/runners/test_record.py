@@ -3,6 +3,9 @@
 import dataclasses
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from events.models import Event
 from repos.models import Repository
@@ -37,6 +40,24 @@ def test_two_builds_of_a_minute_have_names_and_tags_of_their_own(repository):
     second, _, _ = record(repository, dataclasses.replace(SOURCE, commit="e" * 40), BuildSettings(), "ann")
     assert first.name != second.name
     assert first.image_tag != second.image_tag
+
+
+@pytest.fixture
+def one_minute(monkeypatch):
+    """Everything happens within the same minute."""
+    now = timezone.localtime()
+    monkeypatch.setattr(timezone, "localtime", lambda: now)
+
+
+@pytest.mark.parametrize("chosen", [BuildSettings(), BuildSettings(tag="v1.0")], ids=["branch", "tag"])
+def test_the_thirtieth_build_of_a_minute_takes_no_more_queries_than_the_second(repository, one_minute, chosen):
+    def queries():
+        with CaptureQueriesContext(connection) as seen:
+            record(repository, SOURCE, chosen, "ann", force=True)
+        return len(seen)
+
+    _, second, *more = [queries() for _ in range(30)]
+    assert max(more) <= second
 
 
 def test_two_repositories_that_share_an_image_get_tags_of_their_own(repository):
