@@ -17,6 +17,7 @@ from ci_portal.views import CancelView, CheckView, ManifestView, RetryView
 from events.pages import builds
 from events.views import EventCollection, EventRow
 from logs.output_view import OutputStatusView, OutputView
+from logs.viewer_views import OutputIndexView, OutputLinesView, OutputSearchView
 from logs.views import LogCollection, LogRow
 from repos.views import RepositoryCollection, RepositoryRow
 from runners.pages import build
@@ -47,6 +48,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # What a run printed
     path("job/<int:key>/output/", OutputView.as_view(), name="job-output"),
     path("job/<int:key>/output/status/", OutputStatusView.as_view(), name="job-output-status"),
+    path("job/<int:key>/output/index/", OutputIndexView.as_view(), name="job-output-index"),
+    path("job/<int:key>/output/lines/", OutputLinesView.as_view(), name="job-output-lines"),
+    path("job/<int:key>/output/search/", OutputSearchView.as_view(), name="job-output-search"),
     # Description of all this
     path("schema/", SchemaView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(), name="docs"),

@@ -1,4 +1,4 @@
-"""Moves finished outputs out of the database into Django's default storage, compressed, and reads them there.
+"""Moves finished outputs out of the database into Django's default storage, compressed.
 
 An archive is a gzip file of many members, each 1 MiB of output, so that `zcat` reads the whole and a range is read by
 decompressing only the members that it touches; `Output.frames` says where they start.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import gzip
 import secrets
 import tempfile
-import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -22,18 +20,17 @@ from django.db import transaction
 from django.db.models import Case, F, QuerySet, Value, When
 from django.utils import timezone
 
-from logs.models import Output, OutputChunk
+from logs import line_index
+from logs.models import Output, OutputChunk, OutputSegment
+from logs.reading import ArchiveError
+
+__all__ = ["ArchiveError", "archive", "clear", "discard", "discard_files", "mark_removed"]
 
 #: Bytes of output in one member.
 MEMBER = 1 << 20
 _LEVEL = 6
-_BLOCK = 64 << 10
 #: Rows of output that one transaction deletes: at most 256 KiB each.
 CHUNKS = 100
-
-
-class ArchiveError(Exception):
-    """The storage could not take, give or remove a file; the message says what it said. Chunks are left as they were."""
 
 
 def archive(output: Output) -> bool:
@@ -50,6 +47,7 @@ def archive(output: Output) -> bool:
         or not output.size
     ):
         return False
+    line_index.complete(output)  # it keeps the times, which the chunks take with them
     leftover, name = output.archive, new_name(output.run_id)
     if not _claim(output, leftover, name):
         return False
@@ -129,37 +127,6 @@ def _compress(pieces: Iterable[bytes], file: IO[bytes]) -> list[list[int]]:
     return frames
 
 
-def read_archive(output: Output, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes from `start` up to `end` of an archived output. Raises ArchiveError."""
-    if start >= min(end, output.size):
-        return
-    first = bisect_right([offset for offset, _ in output.frames], start) - 1
-    position, in_file = output.frames[first]
-    try:
-        with default_storage.open(output.archive, "rb") as file:
-            file.seek(in_file)
-            for data in _decompress(file):
-                part = data[max(0, start - position) : max(0, end - position)]
-                position += len(data)
-                if part:
-                    yield part
-                if position >= end:
-                    return
-    except (OSError, zlib.error) as error:
-        raise ArchiveError(f"the archived output of run {output.run_id} could not be read: {error}") from error
-
-
-def _decompress(file: IO[bytes]) -> Iterator[bytes]:
-    member = zlib.decompressobj(wbits=31)
-    while True:
-        data = member.unused_data or member.unconsumed_tail or file.read(_BLOCK)
-        if not data:
-            return
-        if member.eof:
-            member = zlib.decompressobj(wbits=31)
-        yield member.decompress(data, _BLOCK)
-
-
 def discard(output: Output) -> None:
     """Delete an output with its chunks and its file. Raises ArchiveError, with nothing but the file's fate unknown."""
     name = output.archive
@@ -199,6 +166,7 @@ def clear(output: Output, go_on: Callable[[], bool] = lambda: True) -> bool:
     name, removed_at = now
     if removed_at is None:
         return False
+    OutputSegment.objects.filter(output_id=output.pk).delete()  # headings of steps are words of the output too
     try:
         if name:
             default_storage.delete(name)

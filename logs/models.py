@@ -1,4 +1,4 @@
-"""The history (`log`) and what runs printed (`output`, `output_stream`, `output_chunk`)."""
+"""The history (`log`) and what runs printed (`output`, `output_stream`, `output_chunk`, `output_segment`)."""
 
 from __future__ import annotations
 
@@ -177,3 +177,30 @@ class OutputChunk(models.Model):
 
     def __str__(self) -> str:
         return f"{self.output_id}@{self.start}"
+
+
+class OutputSegment(models.Model):
+    """Whole lines of an output, about 1 MiB of them, and how to find things among them without reading all (`logs.line_index`).
+
+    A segment follows from the bytes alone, so whoever needs one makes it; lines are counted from 0, offsets are of the output.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    output = models.ForeignKey(Output, on_delete=models.CASCADE, related_name="segments")
+    start = models.BigIntegerField()
+    end = models.BigIntegerField()
+    first_line = models.BigIntegerField()
+    lines = models.IntegerField()
+    marks = models.JSONField(default=list)  # [line, offset, colours in force there] about every 64 KiB
+    landmarks = models.JSONField(default=list)  # [line, kind, key, text, at]: `logs.landmarks.Landmark`
+    times = models.JSONField(default=list)  # [offset, when it was printed: milliseconds since 1970]
+    colours = models.CharField(max_length=100, default="")  # in force after the last byte, as parameters of SGR
+
+    class Meta:
+        db_table = "output_segment"
+        ordering = ["output_id", "start"]
+        constraints = [models.UniqueConstraint(fields=["output", "start"], name="output_segment_once")]
+        indexes = [models.Index(fields=["output", "first_line"], name="output_segment_line")]
+
+    def __str__(self) -> str:
+        return f"{self.output_id}@{self.start}-{self.end}"

@@ -1,4 +1,4 @@
-"""Stores what a run prints: masked, in order, exactly once, resumable after a crash anywhere; reads it back."""
+"""Stores what a run prints: masked, in order, exactly once, resumable after a crash anywhere."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from logs import cksum
-from logs.archive import read_archive
+from logs import cksum, line_index
 from logs.masking import Masker
 from logs.models import Output, OutputChunk, OutputStream
+from logs.reading import CHUNK, read
 from logs.verdict import judge, ran
+
+__all__ = ["CHUNK", "DEFAULT_LIMIT", "Piece", "Recorder", "StaleWriter", "read"]
 
 #: At most so many bytes of a run are stored; what it prints beyond is only counted and checksummed.
 DEFAULT_LIMIT = 1 << 30
-#: At most so many bytes are in one row.
-CHUNK = 256 << 10
 #: Bytes printed further apart than this get rows of their own, so that each has its time.
 APART = timedelta(seconds=1)
-#: How many bytes `read` asks the database for at a time.
-WINDOW = 1 << 20
 
 #: How many bytes, and their POSIX cksum; None: nobody says.
 Count = tuple[int | None, int | None]
@@ -232,7 +230,7 @@ class Recorder:
         reading.bare_bytes += len(bare)
         reading.bare_crc = cksum.update(reading.bare_crc, bare)
         reading.cursor = piece.cursor
-        self._emit(reading, self._masker.feed(piece.data), piece.printed_at, batch)
+        self._emit(reading, self._masker.feed(piece.data), piece.printed_at or timezone.now(), batch)
         if not self._masker.pending:
             reading.settle()
         reading.stream.ahead = reading.since + reading.skip
@@ -269,35 +267,5 @@ class Recorder:
             if stream:
                 stream.save(force_update=True)
         output.writes += 1
-
-
-def read(output: Output, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Yield the stored bytes from `start` up to `end` (None: as many as there are now), about 1 MiB in memory at a time.
-
-    Goes on undisturbed when the output is archived meanwhile. Stops early where bytes are not stored (yet).
-    """
-    position, end = start, output.size if end is None else end
-    while position < end:
-        here = position
-        if output.archived_at is None:
-            for data in _read_chunks(output, position, min(end, position + WINDOW)):
-                position += len(data)
-                yield data
-            if position > here:
-                continue
-            output.refresh_from_db()
-        if output.archived_at is None:
-            return
-        for data in read_archive(output, position, end):
-            position += len(data)
-            yield data
-        return
-
-
-def _read_chunks(output: Output, start: int, end: int) -> Iterator[bytes]:
-    rows = OutputChunk.objects.filter(output_id=output.pk, start__gt=start - CHUNK, start__lt=end)
-    for first, data in rows.order_by("start").values_list("start", "data"):
-        part = bytes(data)[max(0, start - first) : end - first]
-        if part and first + max(0, start - first) == start:
-            start += len(part)
-            yield part
+        if output.size // line_index.SEGMENT > (output.size - sum(size for _, _, size in batch.rows)) // line_index.SEGMENT:
+            line_index.complete(output)

@@ -23,9 +23,8 @@ from rest_framework.views import APIView
 from ci_portal.api.filters import BIGGEST, refuse_parameters
 from ci_portal.api.problems import Problem, field_error, invalid
 from logs import byte_range, stream
-from logs.archive import ArchiveError
 from logs.models import Output, OutputStream
-from logs.output import read
+from logs.reading import ArchiveError, read
 from logs.verdict import judge_stream
 
 TEXT = "text/plain; charset=utf-8"

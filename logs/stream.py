@@ -22,7 +22,7 @@ from django.apps import apps
 from django.db import close_old_connections, connection
 
 from logs.models import Output
-from logs.output import read
+from logs.reading import read
 
 log = logging.getLogger(__name__)
 

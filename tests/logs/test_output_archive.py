@@ -8,6 +8,7 @@ import pytest
 from django.core.files.storage import storages
 
 from logs import archive as archiving
+from logs import reading
 from logs.archive import ArchiveError, archive, discard
 from logs.models import Output, OutputChunk
 from logs.output import Recorder, read
@@ -73,14 +74,14 @@ def test_a_range_decompresses_only_what_it_touches(storage: Path, monkeypatch: p
     output = closed(random.Random(1).randbytes(5 << 20))
     archive(output)
     reads = []
-    original = archiving._decompress
+    original = reading._decompress
 
     def counting(file):
         for data in original(file):
             reads.append(len(data))
             yield data
 
-    monkeypatch.setattr(archiving, "_decompress", counting)
+    monkeypatch.setattr(reading, "_decompress", counting)
     assert len(b"".join(read(output, (4 << 20) + 10, (4 << 20) + 20))) == 10
     assert sum(reads) <= 128 << 10
 
