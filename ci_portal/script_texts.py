@@ -54,9 +54,41 @@ def script_texts() -> dict[str, str]:
         "connecting": _("Connecting…"),
         "live": _("Live"),
         "reconnecting": _("Connection lost, trying again…"),
-        "complete": _("Complete"),
         "no_output": _("Nothing was printed."),
         "waiting_output": _("Nothing printed yet."),
-        "cut": _("Only the end is shown here, {lines} lines at most. Raw has all of it."),
+        **_output_texts(),
         "copied": _("Copied"),
+    }
+
+
+def _output_texts() -> dict[str, str]:
+    """What the output viewer says (static/logs/)."""
+    return {
+        "ov_line": _("Line {n}"),
+        "ov_fold": _("Fold {name}"),
+        "ov_unfold": _("Unfold {name}"),
+        "ov_fold_all": _("Fold all"),
+        "ov_unfold_all": _("Unfold all"),
+        "ov_folded": _("{n} lines"),
+        "ov_done": _("done"),
+        "ov_cached": _("cached"),
+        "ov_failed": _("failed"),
+        "ov_cancelled": _("cancelled"),
+        "ov_running": _("running"),
+        "ov_verdict_verified": _("Complete and verified"),
+        "ov_verdict_gap": _("Bytes are missing"),
+        "ov_verdict_unproven": _("Ended without proof that it is complete"),
+        "ov_gap": _("{n} bytes are missing here"),
+        "ov_gap_unknown": _("Bytes are missing here; nobody knows how many"),
+        "ov_lost": _("Connection lost; trying again in {s} s"),
+        "ov_again": _("Try again"),
+        "ov_indexing": _("Counting the lines…"),
+        "ov_size": _("{lines} lines, {size}"),
+        "ov_new_line": _("1 new line"),
+        "ov_new_lines": _("{n} new lines"),
+        "ov_hits": _("{at} of {n}"),
+        "ov_no_hits": _("Nothing found"),
+        "ov_searching": _("{n}… {part} %"),
+        "ov_link_copied": _("The link was copied."),
+        "ov_which_line": _("Which line, from 1 to {n}?"),
     }

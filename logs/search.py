@@ -150,7 +150,10 @@ def _search(index: Index, matcher: Matcher, at: Progress) -> Iterator[Progress]:
 
 
 def _blocks(index: Index, offset: int) -> Iterator[tuple[bytes, int]]:
-    """Whole lines, about BLOCK bytes of them, and how many; a line that was cut for its length ends a block."""
+    """Whole lines, about BLOCK bytes of them, and how many; a line that was cut for its length ends a block.
+
+    A last line that is not ended yet is left to the search that goes on from it.
+    """
     size, position, rest = index.output.size, offset, b""
     for piece in read(index.output, offset, size):
         rest += piece
@@ -158,7 +161,7 @@ def _blocks(index: Index, offset: int) -> Iterator[tuple[bytes, int]]:
         if len(rest) < BLOCK and position < size:
             continue
         start = end = lines = 0
-        for _, end, count in steps(rest, position >= size):
+        for _, end, count in steps(rest, index.closed and position >= size):
             lines += count
             if end - start >= BLOCK or rest[end - 1 : end] != b"\n":
                 yield rest[start:end], lines

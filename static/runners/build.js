@@ -2,14 +2,10 @@
 
 import { Problem, get, post, refresh } from "../ci_portal/api.js";
 import { notice, offerCopies } from "../ci_portal/portal.js";
-import { text } from "../ci_portal/texts.js";
-import { OutputView } from "./output.js";
-import { followOutput } from "./stream.js";
 
-/** Milliseconds between two looks at the event, and at its place in the queue; bytes of a large output that the page begins with, counted from its end. */
+/** Milliseconds between two looks at the event, and at its place in the queue. */
 const POLL = 2000;
 const QUEUE = 10000;
-const TAIL = 2 ** 20;
 
 const facts = () => document.getElementById("facts");
 const isActive = () => facts().dataset.active === "true";
@@ -56,44 +52,6 @@ async function watchEvent() {
   }
 }
 
-function showOutput(place) {
-  const [state, note, follow] = ["output_state", "output_note", "follow"].map((id) => document.getElementById(id));
-  const start = Math.max(0, Number(place.dataset.size) - 4 * TAIL) && Number(place.dataset.size) - TAIL;
-  let midLine = start > 0; // begins in the middle of a line, which is left out
-  let printed = false;
-
-  const view = new OutputView(place, ({ cut, following, shown }) => {
-    follow.setAttribute("aria-pressed", String(following));
-    note.hidden = !(cut || start);
-    if (!note.hidden) note.textContent = text("cut", { lines: shown });
-  });
-  follow.hidden = false;
-  follow.addEventListener("click", () => view.follow(!view.following));
-  state.textContent = text("connecting");
-
-  followOutput(place.dataset.url, start, {
-    text(piece) {
-      if (!printed) state.textContent = text("live");
-      printed = true;
-      if (midLine) {
-        const line = piece.indexOf("\n");
-        if (line < 0) return;
-        piece = piece.slice(line + 1);
-        midLine = false;
-      }
-      view.append(piece);
-    },
-    state(name) {
-      state.textContent = text(name === "live" && !printed ? "waiting_output" : name);
-    },
-    end() {
-      state.textContent = text(printed ? "complete" : "no_output");
-      follow.hidden = true;
-      refreshFacts().catch(() => {});
-    },
-  });
-}
-
 /** Cancel or retry: what the button says, asked back where it would lose something. */
 async function act(button) {
   const { action, event, confirm: question } = button.dataset;
@@ -115,6 +73,5 @@ document.addEventListener("click", (event) => {
   if (button) act(button);
 });
 
-const output = document.getElementById("output");
-if (output) showOutput(output);
+document.addEventListener("output-ended", () => refreshFacts().catch(() => {}));
 watchEvent();
