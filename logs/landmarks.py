@@ -19,7 +19,10 @@ ERRORS = 20
 _TEXT = 300
 
 _STEPS = rb"^#\d{1,6} (?:\[|DONE|CACHED|ERROR|CANCELED)|\n\n#\d{1,6} |^(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: |^Step \d+/\d+ : "
-_ERROR_WORDS = rb"rror: |rror:\n|RROR[:!]| error |atal: |anic: |Traceback \(most recent|: not found\b|o such file or directory|ermission denied"
+_ERROR_WORDS = (
+    rb"rror: |rror:\n|RROR[:!]| error |atal: |anic: |Traceback \(most recent|: not found\b"
+    rb"|o such file or directory|ermission denied"
+)
 _BUILDKIT = re.compile(rb"#(\d{1,6}) (?:(DONE|CACHED|ERROR|CANCELED)\b)?([^\n]*)")
 _BUILDAH = re.compile(rb"((?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?|Step \d+/\d+ ): ([^\n]*)")
 _ENDS = {b"DONE": "done", b"CACHED": "cached", b"ERROR": "failed", b"CANCELED": "cancelled"}
@@ -46,7 +49,7 @@ class Landmark(NamedTuple):
 
 
 def find(data: bytes, before: bytes) -> Iterator[tuple[int, str, str, str]]:
-    """Yield (offset, kind, key, text) of each landmark in these whole lines, in order; `before`: the two bytes that precede them."""
+    """Yield (offset, kind, key, text) of each landmark in these whole lines, in order; `before`: the two bytes before them."""
     joined = before + data
     expression, at, errors = _ANY, 0, 0
     for _ in range(LIMIT):

@@ -23,7 +23,7 @@ from logs.line_index import Index, open_index
 from logs.models import Output, OutputStream
 from logs.output_view import find_output, find_run
 from logs.reading import ArchiveError
-from logs.verdict import judge_stream, ran
+from logs.verdict import judge_stream
 
 #: Lines of one answer, at most; gaps that are shown of one container.
 COUNT, GAPS = 2000, 20
@@ -107,7 +107,7 @@ class OutputIndexView(APIView):
 def described(index: Index, run: Any) -> dict[str, Any]:
     """What is in the output, in numbers of lines from 1."""
     output = index.output
-    streams = [one for one in (output.streams.order_by("position") if output.pk else ()) if ran(one)]
+    streams = [one for one in (output.streams.order_by("position") if output.pk else ()) if one.raw_bytes or one.gaps]
     starts = [line_index.line_at(index, one.start) for one in streams]
     ended = line_index.milliseconds(output.closed_at) if output.closed_at else 0
     found = sections.cut(line_index.all_landmarks(index), starts, index.lines, output.outcome, ended)

@@ -1,7 +1,7 @@
 // Terminal colours that can be read on light and on dark: WCAG 2.2 asks for a contrast of 4.5 to 1, whatever the output asks for.
 
-/** What output is shown on, in both schemes: --terminal of portal.css. */
-const GROUND = { light: [251, 252, 253], dark: [13, 16, 20] };
+/** The darkest and the lightest background that a row has in either scheme (viewer.css). */
+const GROUND = { light: [238, 241, 245], dark: [42, 38, 24] };
 const ENOUGH = 4.6;
 
 const BASE = [

@@ -43,7 +43,6 @@ class OutputViewer extends HTMLElement {
       this[name] = this.querySelector(`.ov-${name}`);
     }
     this.preferences = new Preferences({ wrap: innerWidth < 700, times: false, keys: true });
-    if (this.hasAttribute("data-removed")) return this.#only("raw", "download");
     this.source = new Source(this.getAttribute("src"));
     this.lines = new Lines(this.source, () => this.draw(), (problem) => this.#failed(problem));
     this.scroller = new Scroller(this.view, this.space, this.rows, LINE, {
@@ -57,17 +56,13 @@ class OutputViewer extends HTMLElement {
     this.#prefer();
     this.#listen();
     listenToKeys(this);
+    this.message.textContent = text("ov_loading");
     this.#open();
   }
 
   disconnectedCallback() {
     this.live?.stop();
     clearTimeout(this.#indexing);
-  }
-
-  #only() {
-    for (const tool of this.querySelectorAll(".ov-bar")) tool.hidden = true;
-    this.body.classList.add("ov-short");
   }
 
   get total() {
