@@ -138,7 +138,7 @@ def test_without_scripts_there_is_a_link_to_the_text(chromium, live_server):
     context = chromium.new_context(base_url=live_server.url, java_script_enabled=False)
     page = context.new_page()
     page.goto(url)
-    expect(page.locator(".ov-view")).to_have_text("Without JavaScript the output is at the link Raw.")
+    expect(page.locator("noscript p")).to_have_text("Without JavaScript the output is at the link Raw.")
     page.get_by_role("link", name="Raw").click()
     expect(page.locator("body")).to_have_text("printed")
     context.close()
