@@ -22,27 +22,29 @@ View = Callable[..., HttpResponseBase]
 
 def page(view: View) -> Callable[..., HttpResponseBase]:
     """Make a page of a view that answers GET, for viewers and more; who isn't logged in is sent to the login first."""
-    return require_safe(_guarded(view, Level.READ))
+    return require_safe(guarded(view, Level.READ))
 
 
 def builder_page(view: View) -> Callable[..., HttpResponseBase]:
     """Make a page of a view that answers GET, for builders and admins; whoever else is logged in gets a 403."""
-    return require_safe(_guarded(view, Level.BUILD))
+    return require_safe(guarded(view, Level.BUILD))
 
 
 def admin_page(view: View) -> Callable[..., HttpResponseBase]:
     """Make a page for admins of a view that answers GET and its own form's POST; whoever else is logged in gets a 403."""
-    return require_http_methods(["GET", "HEAD", "POST"])(_guarded(view, Level.ADMIN))
+    return require_http_methods(["GET", "HEAD", "POST"])(guarded(view, Level.ADMIN))
 
 
 def account_page(view: View) -> Callable[..., HttpResponseBase]:
     """Make a page of a view that shows somebody's own account, whatever their role, and answers GET and its own forms' POST."""
-    return require_http_methods(["GET", "HEAD", "POST"])(_guarded(view, Level.NONE))
+    return require_http_methods(["GET", "HEAD", "POST"])(guarded(view, Level.NONE))
 
 
-def _guarded(view: View, level: Level) -> Callable[..., HttpResponseBase]:
+def guarded(view: View, level: Level) -> Callable[..., HttpResponseBase]:
+    """Let through who has this level; others are sent to the login, or get a 403 page. No search beyond its limit either."""
+
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if level_of(request) >= level and (level > Level.NONE or request.user.is_authenticated):
             if request.GET.get("q") and (wait := wait_for(request, "search")):
                 return too_many_requests(request, wait)
@@ -51,7 +53,7 @@ def _guarded(view: View, level: Level) -> Callable[..., HttpResponseBase]:
             return redirect_to_login(request.get_full_path())
         return render(request, "403.html", status=403)
 
-    return cache_control(private=True, no_cache=True)(ensure_csrf_cookie(guarded))
+    return cache_control(private=True, no_cache=True)(ensure_csrf_cookie(inner))
 
 
 def too_many_requests(request: HttpRequest, wait: int) -> HttpResponse:

@@ -24,7 +24,7 @@ ALLOWED_HOSTS = PORTAL.portal.allowed_hosts
 CSRF_TRUSTED_ORIGINS = [PORTAL.portal.base_url.rstrip("/")] if PORTAL.portal.base_url else []
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "accounts.admin_app.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -1,5 +1,6 @@
 """The whole URL map."""
 
+from django.contrib import admin
 from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 from django.views.i18n import set_language
@@ -75,6 +76,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("builds/", builds, name="builds"),
     path("builds/<int:pk>/", build, name="build"),
     path("reconcile/", reconciliation, name="reconcile"),
+    path("admin/", admin.site.urls),
     path("i18n/setlang/", set_language, name="set_language"),
     path("favicon.ico", RedirectView.as_view(url="/static/ci_portal/favicon.svg", permanent=True)),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -76,9 +77,26 @@ TOKENS = [f"{role}'s {scope} token" for role in ("viewer", "builder", "admin") f
 
 
 def routes() -> Iterator[str]:
+    """All routes but those of Django's admin, which has a test of its own."""
     for pattern in get_resolver().url_patterns:
+        if str(pattern.pattern) == "admin/":
+            continue
         assert isinstance(pattern, URLPattern), "nested URL maps need a walk"
         yield str(pattern.pattern)
+
+
+def admin_paths() -> Iterator[str]:
+    """A path for each route of Django's admin."""
+
+    def walk(resolver: Any, prefix: str) -> Iterator[str]:
+        for pattern in resolver.url_patterns:
+            route = prefix + str(pattern.pattern)
+            if isinstance(pattern, URLPattern):
+                yield re.sub(r"\(\?P<\w+>.*?\)[$]?|<[^>]+>", "1", route).replace("^", "").replace("$", "")
+            else:
+                yield from walk(pattern, route)
+
+    yield from walk(next(each for each in get_resolver().url_patterns if str(each.pattern) == "admin/"), "/admin/")
 
 
 def test_every_url_is_in_the_table():
@@ -149,6 +167,34 @@ def test_each_url_and_method_opens_for_those_who_may_and_for_nobody_else(sender,
             if not allowed:
                 wrong.append(f"{method} /{route}: {status}")
     assert wrong == []
+
+
+#: Where the admin only leads to the portal's own page of the same purpose.
+LEADING = ("/admin/login/", "/admin/logout/", "/admin/password_change/", "/admin/password_change/done/")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("who", PERSONS)
+def test_djangos_admin_is_for_admins_alone(sender, who, method):
+    client, _, level = sender(who)
+    wrong = []
+    for path in sorted(set(admin_paths()) - set(LEADING)):
+        answer = client.generic(method, path)
+        to_login = answer.headers.get("Location", "").startswith("/login/")
+        if level >= ADMIN:
+            # Most tables are to look at alone: they let nobody add and delete, nor send anything.
+            closed = method == "POST" or path.endswith(("/add/", "/delete/", "/autocomplete/"))
+            allowed = not to_login and answer.status_code != 500 and (closed or answer.status_code != 403)
+        else:
+            allowed = to_login if who == "anonymous" else answer.status_code == 403
+        if not allowed:
+            wrong.append(f"{path}: {answer.status_code} {answer.headers.get('Location', '')}")
+    assert wrong == []
+
+
+def test_the_admin_has_no_login_of_its_own(client):
+    assert client.get("/admin/login/")["Location"] == "/login/"
+    assert client.get("/admin/")["Location"] == "/login/?next=/admin/"
 
 
 @pytest.mark.parametrize("how", ["expired", "revoked", "of a user who left"])
