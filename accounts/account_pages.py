@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.contrib import messages
@@ -33,7 +32,7 @@ SYSTEMS = (
 
 def device(agent: str) -> str:
     """Browser and system of a User-Agent header, as far as they are known: `Firefox on Linux`."""
-    browser = next((name for mark, name in BROWSERS if re.search(rf"\b{mark}/", agent)), "")
+    browser = next((name for mark, name in BROWSERS if f"{mark}/" in agent), "")
     system = next((name for mark, name in SYSTEMS if mark in agent), "")
     if browser and system:
         return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}

@@ -201,6 +201,8 @@ class OutputLinesView(APIView):
 class OutputSearchView(APIView):
     """`GET /job/{id}/output/search/`."""
 
+    costs = {"GET": "search"}
+
     @extend_schema(
         operation_id="job_output_search",
         summary="Search a run's output",

@@ -1,0 +1,130 @@
+"""Accounts in the browser: log in, make and copy a token, end sessions, make a user, look at the audit; axe on every page."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group, User
+from playwright.sync_api import Page, expect
+
+from accounts.models import ApiToken, AuditEntry, BrowserSession
+from tests.browser.axe import faults
+
+pytestmark = [pytest.mark.django_db(transaction=True, serialized_rollback=True), pytest.mark.needs_browser]
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def required(settings):
+    settings.PORTAL = settings.PORTAL.model_copy(update={"auth": settings.PORTAL.auth.model_copy(update={"mode": "required"})})
+
+
+@pytest.fixture
+def root() -> User:
+    user = User.objects.create_user("root", password=PASSWORD)
+    user.groups.set(Group.objects.filter(name="admin"))
+    return user
+
+
+def log_in(page: Page, path: str = "/login/") -> None:
+    page.goto(path)
+    page.get_by_label("Username").fill("root")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "/login/" not in url)
+
+
+def test_logging_in_leads_to_where_one_wanted(page: Page, root):
+    log_in(page, "/audit/")
+    expect(page.get_by_role("heading", name="Audit")).to_be_visible()
+
+
+def test_a_wrong_password_is_told_and_the_name_stays(page: Page, root):
+    page.goto("/login/")
+    page.get_by_label("Username").fill("root")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("Username")).to_have_value("root")
+    assert faults(page) == []
+
+
+def test_a_token_is_made_copied_shown_once_and_revoked_after_a_question(page: Page, root):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    log_in(page, "/account/tokens/")
+    page.get_by_label("Name").fill("nightly builds")
+    page.get_by_role("button", name="Make a token").click()
+    made = page.locator("#new_token").inner_text()
+    page.get_by_role("button", name="Copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == made
+    assert faults(page) == []
+    page.goto("/account/tokens/")
+    expect(page.get_by_text(made)).to_have_count(0)
+    page.locator("summary", has_text="Revoke").click()
+    page.get_by_role("button", name="Revoke this token").click()
+    expect(page.get_by_role("status")).to_contain_text("nightly builds was revoked")
+    assert not ApiToken.objects.exists()
+
+
+def test_a_question_is_answered_with_the_keyboard_and_closed_with_escape(page: Page, root):
+    ApiToken.objects.issue(root, "nightly")
+    log_in(page, "/account/tokens/")
+    page.locator("summary", has_text="Revoke").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Revoke this token")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Revoke this token")).to_be_hidden()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You have no tokens.")).to_be_visible()
+
+
+def test_another_session_is_ended(page: Page, root):
+    from django.test import Client
+
+    other = Client(HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux) Firefox/140.0")
+    other.force_login(root)
+    log_in(page, "/account/sessions/")
+    expect(page.get_by_text("this one")).to_have_count(1)
+    page.locator("summary", has_text="End all others").click()
+    page.get_by_role("button", name="End all other sessions").click()
+    expect(page.get_by_role("status")).to_contain_text("All your other sessions have ended.")
+    assert BrowserSession.objects.count() == 1
+
+
+def test_an_admin_makes_a_user_whose_link_leads_to_a_password(page: Page, root):
+    log_in(page, "/users/")
+    page.locator("summary", has_text="Make a user").click()
+    page.get_by_label("User name").fill("grace")
+    page.get_by_role("button", name="Make a user").click()
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("#new_link").inner_text()
+    page.context.clear_cookies()
+    page.goto(link)
+    page.get_by_label("New password", exact=True).fill("a password for grace")
+    page.get_by_label(re.compile("confirmation")).fill("a password for grace")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_role("status")).to_contain_text("Your password is set.")
+    assert User.objects.get(username="grace").check_password("a password for grace")
+
+
+PATHS = ["/account/tokens/", "/account/sessions/", "/account/password/", "/users/", "/users/{pk}/", "/tokens/", "/audit/"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_is_for_everybody(page: Page, root, path):
+    ApiToken.objects.issue(root, "nightly")
+    AuditEntry.objects.record("role_changed", "root", "role: viewer → admin", actor="root")
+    log_in(page, path.format(pk=root.pk))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert faults(page) == []
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("path", ["", "auth/user/", "auth/group/add/", "repos/repository/", "accounts/apitoken/"])
+def test_djangos_admin_works_under_the_strict_policy(page: Page, root, path):
+    log_in(page, f"/admin/{path}")
+    expect(page.locator("#content")).to_be_visible()
