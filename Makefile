@@ -32,8 +32,8 @@ lint: .venv/dev.stamp ## check style, types, the direction of imports, and that 
 	DJANGO_SETTINGS_MODULE=tests.settings $(python) manage.py makemigrations --check --dry-run
 	$(production) $(python) manage.py check --deploy --fail-level WARNING
 
-soak: .venv/dev.stamp ## kill, stop and fill everything with many seeds, on the cluster of KUBECONFIG; FAULTS_SEED=1 is the first
-	FAULTS_SOAK=1 $(python) -m pytest -m faults -v tests/faults
+soak: .venv/dev.stamp ## builds and faults at random on the cluster of KUBECONFIG, and an audit of all that is left (MINUTES=30 SEED=…)
+	$(python) -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 audit: .venv/dev.stamp ## ask whether a locked package has a known vulnerability
 	.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.txt

@@ -136,6 +136,7 @@ class Run(models.Model):
             models.Index(fields=["status"], name="runner_status"),
             models.Index(fields=["ctime"], name="runner_ctime"),
             models.Index(fields=["managed", "ctime"], name="runner_recorded"),
+            models.Index(fields=["tidied_at", "managed", "status"], name="runner_to_tidy"),
         ]
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
 from functools import partial
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, close_old_connections, connection
@@ -27,7 +28,7 @@ from runners.follow import Follow
 from runners.housekeeping import prune, tallied
 from runners.launch import give_up_waiting, launch
 from runners.models import Run
-from runners.reconcile import places, reconcile
+from runners.reconcile import SETTLING, places, reconcile
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ PRUNE_SECONDS = 3600.0
 GIVE_UP_SECONDS = 10.0  # how late a run that waits for too long may be ended
 RECONCILE_SECONDS, RECONCILE_REST_SECONDS = 600.0, 15.0  # usually; and at least between two passes, however often one is wanted
 BACKENDS_SECONDS = 30.0  # how soon runs of a backend that is no longer the configured one are seen
+UNTIDIED_SECONDS = 30.0  # how soon what a killed watcher left of an ended run is seen
 REST_SECONDS = 1.0  # how long launching rests when there is no room or the backend is away, unless a run ends
 LEAVE_SECONDS = 2.0  # how long what was begun (a launch, a file for the archive) may take to end once `stop` was called
 LAUNCHES = 50  # waiting runs looked at together
@@ -106,6 +108,8 @@ class Watcher:
             self._archive()
         if self._due("prune", PRUNE_SECONDS) and (self.pruning is None or self.pruning.done()):
             self.pruning = self.calls.submit(self._prune)
+        if self._due("untidied", UNTIDIED_SECONDS):
+            self._look_for_untidied()
         if (self.reconciling is None or self.reconciling.done()) and self._due("reconcile", RECONCILE_SECONDS):
             self._reconcile()
         self._handle(timeout)
@@ -275,6 +279,16 @@ class Watcher:
     def _reconcile_soon(self) -> None:
         """Have a pass as soon as the last one began RECONCILE_REST_SECONDS ago."""
         self.due["reconcile"] = min(self.due.get("reconcile", 0), self.reconciled + RECONCILE_REST_SECONDS)
+
+    def _look_for_untidied(self) -> None:
+        """A watcher that died after an outcome left a Secret or a folder behind: that is not for the next regular pass to find.
+
+        What can't be tidied is tried so often only for as long as passes are apart.
+        """
+        now = timezone.now()
+        recent = Run.objects.to_tidy().filter(finished_at__range=(now - timedelta(seconds=RECONCILE_SECONDS), now - SETTLING))
+        if recent.filter(backend__in=list(self.backends)).here({backend.place for backend in self.backends.values()}).exists():
+            self._reconcile_soon()
 
     def _reconcile(self) -> None:
         self.reconciled = time.monotonic()

@@ -246,6 +246,17 @@ def test_the_watcher_asks_for_a_pass_instead_of_following_a_run_without_event(ba
     assert (watcher.follows, caplog.text) == ({}, "")
 
 
+@pytest.mark.parametrize(
+    ("minutes", "asks"), [(0.5, False), (2, True), (60, False)], ids=["being settled", "left behind", "not to be tidied"]
+)
+def test_the_watcher_asks_for_a_pass_when_another_left_a_run_untidied(backend, minutes: float, asks: bool):
+    run(Run.SUCCEEDED, finished_at=timezone.now() - timedelta(minutes=minutes))
+    watcher = Watcher(backend)
+    watcher.due["reconcile"] = watcher.reconciled + watching.RECONCILE_SECONDS
+    watcher._look_for_untidied()
+    assert (watcher.due["reconcile"] == watcher.reconciled + watching.RECONCILE_REST_SECONDS) == asks
+
+
 def test_the_watcher_asks_for_a_pass_when_the_backend_is_back(backend):
     watcher = Watcher(backend)
     watcher.due["reconcile"] = watcher.reconciled + watching.RECONCILE_SECONDS

@@ -225,11 +225,16 @@ class Stand:
         """Wait until the run has printed this."""
         until(lambda: text in self.portal.output(run_id), seconds, self.portal.logs, every=0.3)
 
+    def pods(self, job: str) -> list[dict[str, Any]]:
+        """The Job's pods that are there now."""
+        space = self.site.shop.space
+        query = {"labelSelector": f"batch.kubernetes.io/job-name={job}"}
+        return list(space.admin.request("GET", space.path("pods"), query=query)[0]["items"])
+
     def printed(self, job: str) -> dict[str, bytes]:
         """What the Job's containers printed, as far as the kubelet still has it: of a loud build the end."""
         admin, space = self.site.shop.space.admin, self.site.shop.space
-        query = {"labelSelector": f"batch.kubernetes.io/job-name={job}"}
-        (pod,) = admin.request("GET", space.path("pods"), query=query)[0]["items"]
+        (pod,) = self.pods(job)
         path = f"{space.path('pods')}/{pod['metadata']['name']}/log"
         names = [part["name"] for part in (*pod["spec"].get("initContainers", []), *pod["spec"]["containers"])]
         printed = {name: admin.stream(path, {"container": name}, 20).read() for name in names}
