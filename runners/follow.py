@@ -150,8 +150,14 @@ class Follow:
             self.pool.submit(self._delete)
 
     def _delete(self) -> None:
-        """In a thread of its own: have the backend end the run; asked again for as long as it has not."""
+        """In a thread of its own: have the backend end the run; asked again for as long as it has not.
+
+        A build that has ended by itself is left alone: its output can be read only while its pod is there.
+        """
         try:
+            state = self.backend.state(self.spec)
+            if state.finished and not state.stale:
+                return
             self.backend.delete(self.spec)
             self.deleted_at = self.deleted_at or time.monotonic()
         except BackendError as error:

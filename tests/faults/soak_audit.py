@@ -83,7 +83,7 @@ def _of_build(stand: Stand, build: Build, deleted: dict[str, set[str]]) -> Itera
             yield f"its history tells {len(told)} times how run {run['name']} ended: {history}"
         if max(stand.site.census.of(run["name"])) > 1:
             yield f"run {run['name']} had Jobs, pods: {stand.site.census.of(run['name'])}"
-        yield from _output(stand, build, run, whole=run["name"] not in deleted and run["status"] != "cancelled")
+        yield from _output(stand, build, run, whole=run["name"] not in deleted and not build.may_be_cancelled)
 
 
 def _output(stand: Stand, build: Build, run: dict[str, Any], *, whole: bool) -> Iterator[str]:

@@ -256,6 +256,17 @@ class AtOnce:
         work(*arguments)
 
 
+@pytest.mark.parametrize(("finished", "deleted"), [(False, 1), (True, 0)], ids=["still running", "ended already"])
+def test_a_cancel_deletes_nothing_of_a_build_that_has_ended(run, finished: bool, deleted: int):
+    """Its pod is where its output is yet to be read from."""
+    cluster, calls = Cluster(), []
+    cluster.told = RunState("", finished=finished)
+    cluster.delete = calls.append
+    run.request_cancel("eve")
+    Follow(run, cluster, SimpleQueue(), AtOnce()).cancel(run)
+    assert len(calls) == deleted
+
+
 def test_a_cancelled_run_waits_for_a_cluster_that_is_away(run, monkeypatch):
     """Its pod may be running, and may push: nothing is known before the cluster is back."""
     monkeypatch.setattr(follow, "LAST_SECONDS", 0)
