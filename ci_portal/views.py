@@ -35,7 +35,6 @@ from runners.serializers import RunSerializer
 ACTED = {
     200: OpenApiResponse(OpenApiTypes.OBJECT, "done: {event, job}"),
     202: OpenApiResponse(OpenApiTypes.OBJECT, "under way: {event, job}"),
-    "4XX": OpenApiResponse(OpenApiTypes.OBJECT, "problem details; nothing was changed"),
 }
 
 
@@ -55,7 +54,6 @@ class CheckView(APIView):
         responses={
             200: OpenApiResponse(OpenApiTypes.OBJECT, "dry_run's report, or the same build is active already: its event"),
             202: OpenApiResponse(OpenApiTypes.OBJECT, "recorded: {repo, event, job}, Location leads to the event"),
-            "4XX": OpenApiResponse(OpenApiTypes.OBJECT, "problem details; nothing was created"),
             502: OpenApiResponse(OpenApiTypes.OBJECT, "the backend refused the build; the event tells it"),
         },
     )
@@ -140,9 +138,7 @@ def _acted(request: Request, pk: int, act: Callable[[Event, str], Run]) -> Respo
 class ManifestView(APIView):
     """What a run's backend was asked to run, secrets as references."""
 
-    @extend_schema(
-        operation_id="job_manifest", responses={200: OpenApiTypes.OBJECT, 404: OpenApiTypes.OBJECT, 409: OpenApiTypes.OBJECT}
-    )
+    @extend_schema(operation_id="job_manifest", responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request, pk: int) -> Response:
         """A `v1` List: the Job, with a Secret to fill in beside it, so that `kubectl apply` works without the portal."""
         run = Run.objects.select_related("event__repository").filter(pk=pk).first()

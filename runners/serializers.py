@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Coalesce
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ci_portal.api.problems import Problem
@@ -73,6 +74,11 @@ def described(queryset: QuerySet[Run]) -> QuerySet[Any]:
     )
 
 
+@extend_schema_field({"type": ["object", "null"], "description": "When each container began and ended, as far as it is known."})
+class Phases(serializers.JSONField):
+    """What containers told of their times."""
+
+
 class RunSerializer(WireSerializer):
     """One run. Those that the portal launched change only through it, but for their description."""
 
@@ -84,6 +90,7 @@ class RunSerializer(WireSerializer):
     launched_at = UtcTime(allow_null=True)
     started_at = UtcTime(allow_null=True)
     finished_at = UtcTime(allow_null=True)
+    phases = Phases(read_only=True)
     output_bytes = serializers.IntegerField(read_only=True, help_text="How much output is stored: /job/{id}/output/ has it.")
     output_verdict = serializers.CharField(read_only=True, help_text="verified, gap or unproven once the output is complete.")
 

@@ -85,14 +85,13 @@ class AutoSchema(openapi.AutoSchema):
         return body
 
     def _get_response_bodies(self, direction: Any = "response") -> Any:
-        """Every operation may end in a problem."""
+        """Every operation may end in a problem: the request's fault, or a database that is away."""
         component = ResolvedComponent("Problem", "schemas", schema=PROBLEM, object="Problem")  # type: ignore[no-untyped-call]
         self.registry.register_on_missing(component)
-        problem = {
-            "description": "Every error is a problem.",
-            "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        return {**super()._get_response_bodies(direction), "default": problem}
+        content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        refused = {"description": "What is wrong with the request; nothing was changed.", "content": content}
+        away = {"description": "The portal can't answer now; Retry-After says when to try again.", "content": content}
+        return {**super()._get_response_bodies(direction), "4XX": refused, "503": away}
 
     def get_auth(self) -> list[Any]:
         """With auth.mode open, nothing is needed."""

@@ -39,7 +39,7 @@ def test_every_operation_has_its_own_name(schema):
 def test_every_answer_may_be_a_problem(schema, table):
     for path in (f"/{table}/", f"/{table}/{{key}}/"):
         for operation in schema["paths"][path].values():
-            reference = operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"]
+            reference = operation["responses"]["4XX"]["content"]["application/problem+json"]["schema"]["$ref"]
             assert reference == "#/components/schemas/Problem"
 
 
