@@ -9,7 +9,7 @@ sources := accounts ci_portal events logs repos runners
 # As in production; `check` connects to no database.
 production := DJANGO_SETTINGS_MODULE=tests.settings CI_PORTAL_DATABASE__ENGINE=mysql CI_PORTAL_AUTH__MODE=required \
   CI_PORTAL_PORTAL__BASE_URL=https://portal.example
-no_server := not (needs_buildah or needs_registry or needs_cluster or needs_mariadb or needs_uwsgi or needs_browser)
+no_server := not (fuzz or needs_buildah or needs_registry or needs_cluster or needs_mariadb or needs_uwsgi or needs_browser)
 
 .PHONY: help run test lint lock ci audit soak
 .DELETE_ON_ERROR:

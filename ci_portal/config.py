@@ -49,10 +49,12 @@ class Database(Section):
 
 
 class Secrets(Section):
-    """Keys: the first of `keys` encrypts, all decrypt; `django_key` signs sessions."""
+    """Keys: the first of `keys` encrypts, all decrypt; `django_key` signs sessions. And how old what they encrypt may be."""
 
     keys: list[SecretStr] = []
     django_key: SecretStr = SecretStr("")
+    #: Days after which the credentials page asks for a repository's to be changed (0: never).
+    max_age_days: Annotated[int, Field(ge=0, le=36500)] = 365
 
     @field_validator("keys")
     @classmethod

@@ -21,6 +21,7 @@ from logs.output_view import OutputStatusView, OutputView
 from logs.viewer_views import OutputIndexView, OutputLinesView, OutputSearchView
 from logs.views import LogCollection, LogRow
 from repos.views import RepositoryCollection, RepositoryRow
+from runners.credentials_page import credentials
 from runners.pages import build
 from runners.reconcile_page import reconciliation
 from runners.views import RunCollection, RunRow
@@ -68,6 +69,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("users/link/<uidb64>/<token>/", ChoosePassword.as_view(), name="choose-password"),
     path("tokens/", all_tokens, name="all-tokens"),
     path("audit/", audit, name="audit"),
+    path("credentials/", credentials, name="credentials"),
     # Pages
     path("", pages.home, name="home"),
     path("repos/<path:name>/badge.svg", badge, name="badge"),

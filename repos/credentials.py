@@ -65,6 +65,15 @@ def decrypt(ciphertext: str, what: str) -> dict[str, str]:
     return value
 
 
+def is_readable(credential: Credential) -> bool:
+    """Whether a configured key opens it."""
+    try:
+        cipher().decrypt(credential.ciphertext.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
 def store(kind: str, value: dict[str, str], **owner: Any) -> Credential:
     """Set the one credential of this kind that `repository=` or `run=` has."""
     credential, _ = Credential.objects.update_or_create(

@@ -57,6 +57,7 @@ NEEDS: dict[str, dict[str, float]] = {
     "users/<int:pk>/": {"GET": ADMIN, "POST": ADMIN},
     "tokens/": {"GET": ADMIN, "POST": ADMIN},
     "audit/": {"GET": ADMIN},
+    "credentials/": {"GET": ADMIN},
     "": {"GET": READ},
     "repos/<path:name>/": {"GET": READ},
     "repos/<path:name>/-/edit/": {"GET": BUILD},
@@ -70,7 +71,7 @@ NEEDS: dict[str, dict[str, float]] = {
 }
 #: Pages send whoever has not logged in to the login instead of answering 401, and know no tokens.
 PAGES = {"", "repos/<path:name>/", "repos/<path:name>/-/edit/", "builds/", "builds/<int:pk>/", "reconcile/"} | {
-    *("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/")
+    *("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/", "credentials/")
 }
 PERSONS = ["anonymous", "newcomer", "viewer", "builder", "admin", "superuser"]
 TOKENS = [f"{role}'s {scope} token" for role in ("viewer", "builder", "admin") for scope in ("read", "build", "admin")]
