@@ -269,6 +269,8 @@ class Retention(Section):
     record_days: Days = 0
     #: Lines of history.
     log_days: Days = 0
+    #: Entries of the audit.
+    audit_days: Days = 0
     #: Ended Jobs of each repository in the cluster, the newest; kubernetes.ttl_seconds limits their age.
     job_count: Count = 0
     #: Images that local builds without a registry left on disk: days since they were built, and how many of each name.

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q, Sum
 
+from accounts.models import AuditEntry, BrowserSession
 from ci_portal.api.retry import in_transaction
 from ci_portal.config import Config
 from events.models import Event, EventQuerySet, IdempotencyKey
@@ -204,6 +205,30 @@ def _remove_keys(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]
     return in_transaction(lambda: remove_rows(IdempotencyKey.objects.all(), batch))
 
 
+# The audit, and sessions that have expired
+
+
+def _expired_audit(config: Config, now: datetime) -> Iterator[list[Expired]]:
+    days = config.retention.audit_days
+    entries = AuditEntry.objects.filter(at__lt=now - timedelta(days=days)).order_by()
+    for batch in batches(entries.values("pk", "at"), "at") if days else ():
+        yield [Expired("audit", row["pk"], "", older_than(days), row["at"], name=f"entry {row['pk']}") for row in batch]
+
+
+def _remove_audit(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]:
+    return in_transaction(lambda: remove_rows(AuditEntry.objects.all(), batch))
+
+
+def _expired_sessions(config: Config, now: datetime) -> Iterator[list[Expired]]:
+    ended = BrowserSession.objects.filter(expire_date__lt=now).values("pk", "expire_date")
+    for batch in batches(ended, "expire_date"):
+        yield [Expired("sessions", row["pk"], "", "expired", row["expire_date"], name="a session") for row in batch]
+
+
+def _remove_sessions(batch: list[Expired], told: Told, go_on: GoOn) -> list[Expired]:
+    return in_transaction(lambda: remove_rows(BrowserSession.objects.all(), batch))
+
+
 # Where builds ran
 
 
@@ -222,6 +247,8 @@ KINDS = (
     Kind("records", _expired_recorded_runs, _remove_recorded_runs),
     Kind("output", _expired_output, remove_output),
     Kind("history", _expired_history, _remove_history),
+    Kind("audit", _expired_audit, _remove_audit),
+    Kind("sessions", _expired_sessions, _remove_sessions),
     Kind("keys", _expired_keys, _remove_keys),
     Kind("jobs", expired_jobs, _remove_jobs),
     Kind("images", expired_images, _remove_images),

@@ -1,11 +1,13 @@
 """Passwords can't be guessed for long: by user and address, by address, and by user."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import F
 from django.test import Client
 
@@ -136,6 +138,24 @@ def test_an_admin_unlocks_at_the_terminal(arguments, capsys):
 def test_unlock_wants_to_know_whom():
     with pytest.raises(CommandError, match="--user"):
         call_command("unlock")
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_guesses_sent_all_at_once_are_not_tried_more_often():
+    statuses: list[int] = []
+    together = threading.Barrier(12)
+
+    def guess() -> None:
+        together.wait()
+        statuses.append(log_in().status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=guess) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200] * 5 + [429] * 7
 
 
 def test_no_limit_where_none_is_configured(portal_settings):

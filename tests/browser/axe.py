@@ -9,8 +9,9 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 def faults(page: Page) -> list[str]:
     """Each fault as one line: rule, element, what is wrong. Empty: axe found nothing."""
     # Colours are judged as they come to rest.
-    page.wait_for_function(
-        "document.getAnimations().every(a => a.effect.getTiming().iterations === Infinity || a.playState !== 'running')"
+    page.evaluate(
+        """() => Promise.allSettled(document.getAnimations()
+            .filter((each) => each.effect.getTiming().iterations !== Infinity).map((each) => each.finished))"""
     )
     answer = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}}).response
     return [

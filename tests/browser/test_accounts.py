@@ -86,7 +86,7 @@ def test_another_session_is_ended(page: Page, root):
     other = Client(HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux) Firefox/140.0")
     other.force_login(root)
     log_in(page, "/account/sessions/")
-    expect(page.get_by_text("this one")).to_have_count(1)
+    expect(page.get_by_text("this one", exact=True)).to_have_count(1)
     page.locator("summary", has_text="End all others").click()
     page.get_by_role("button", name="End all other sessions").click()
     expect(page.get_by_role("status")).to_contain_text("All your other sessions have ended.")

@@ -8,10 +8,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import ApiToken
+from accounts.models import ApiToken, AuditEntry
 from accounts.roles import SCOPES
+from accounts.sender import Sender
 
 
 class Command(BaseCommand):
@@ -39,4 +41,8 @@ class Command(BaseCommand):
         if ApiToken.objects.filter(user=owner, name=name).exists():
             raise CommandError(f"{user} has a token named {name!r} already: choose another name")
         expires_at = timezone.now() + timedelta(days=days) if days else None
-        self.stdout.write(ApiToken.objects.issue(owner, name, expires_at, scope=scope)[1])
+        with transaction.atomic():
+            token, key = ApiToken.objects.issue(owner, name, expires_at, scope=scope)
+            detail = f"scope: {scope}, {f'until {expires_at:%Y-%m-%d}' if expires_at else 'for ever'}"
+            AuditEntry.objects.record("token_created", token.title(), detail, by=Sender(means="manage.py create_token"))
+        self.stdout.write(key)

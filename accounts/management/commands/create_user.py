@@ -14,7 +14,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from accounts import sessions, users
+from accounts.models import AuditEntry
 from accounts.roles import ROLES
+from accounts.sender import Sender
 
 
 class Command(BaseCommand):
@@ -45,10 +48,26 @@ class Command(BaseCommand):
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from None
             user.set_password(password)
-        with transaction.atomic():
-            user.save()
-            user.groups.set([*user.groups.exclude(name__in=ROLES), Group.objects.get(name=role)])
+        try:
+            with transaction.atomic():
+                user.save()
+                self._record(user, role, new=new, password=bool(password))
+        except users.LastAdmin:
+            raise CommandError(f"{name} is the last admin: make another one first") from None
         self.stdout.write(f"{name} {'was made' if new else 'is there'}, with the role {role}.")
+
+    @staticmethod
+    def _record(user: Any, role: str, *, new: bool, password: bool) -> None:
+        """Give the role, end the sessions of a user with a new password, tell the audit. Raises LastAdmin."""
+        by = Sender(means="manage.py create_user")
+        if new:
+            user.groups.set(Group.objects.filter(name=role))
+            AuditEntry.objects.record("user_created", user.get_username(), f"role: {role}", by=by)
+            return
+        users.set_role(user, role, by=by)
+        if password:
+            sessions.end(user)
+            AuditEntry.objects.record("password_changed", user.get_username(), by=by)
 
     @staticmethod
     def _password(*, required: bool) -> str:

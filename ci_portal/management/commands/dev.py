@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -89,6 +90,7 @@ class Command(BaseCommand):
             if not said and _answers(address):
                 said = True
                 self.stdout.write(self.style.SUCCESS(f"\nCI Portal is at http://{address}/ (Ctrl-C stops it)\n"))
+                self.stdout.write(_who_may(address))
                 self.stdout.flush()
 
 
@@ -109,6 +111,15 @@ def _check_address(address: str) -> None:
         raise CommandError(
             f"{address} can't be listened on ({error.strerror}): choose another, like make run ADDRESS=127.0.0.1:8001"
         ) from None
+
+
+def _who_may(address: str) -> str:
+    """What to say of users: how to make the first admin, where there is none yet."""
+    mode = settings.PORTAL.auth.mode
+    if not get_user_model()._default_manager.exists():
+        what = "Everyone on this machine may do everything (auth.mode is open). " if mode == "open" else "Nobody can log in yet. "
+        return f"{what}The first admin is made with: .venv/bin/python manage.py create_user YOUR_NAME --role admin\n"
+    return f"Log in at http://{address}/login/\n" if mode == "required" else ""
 
 
 def _answers(address: str) -> bool:
