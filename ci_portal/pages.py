@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.pages import page
+from accounts.roles import level_of
 from ci_portal.api.live import render_live
 from events.models import Event
 from events.recent import Build, expected_seconds, recent
@@ -20,6 +21,8 @@ from repos.forms import RepositoryForm
 from repos.models import Repository
 
 PAGE_SIZE = 25
+#: Builds that the plot of a row shows.
+LOOK_BACK = 12
 #: Characters of a search; each word of it makes the query deeper.
 LONGEST_SEARCH = 200
 SORTS: dict[str, tuple[Any, list[Any]]] = {
@@ -65,7 +68,7 @@ def _search(words: str) -> QuerySet[Repository]:
 def _rows(repositories: Iterable[Repository]) -> list[Row]:
     """Each repository with its last builds, in two queries for all."""
     shown = list(repositories)
-    builds = recent([repository.repo_name for repository in shown])
+    builds = recent([repository.repo_name for repository in shown], LOOK_BACK)
     return [Row(repository, builds.get(repository.repo_name, [])) for repository in shown]
 
 
@@ -76,6 +79,7 @@ def home(request: HttpRequest) -> HttpResponse:
     sort = request.GET.get("sort", "")
     sort = sort if sort in SORTS else "recent"
     number = Paginator(_search(query).order_by(*SORTS[sort][1]), PAGE_SIZE).get_page(request.GET.get("page"))
+    rows = _rows(number.object_list)
     context = {
         "section": "repositories",
         "form": RepositoryForm(auto_id="add_%s"),
@@ -83,6 +87,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "sort": sort,
         "sorts": [(name, label) for name, (label, _order) in SORTS.items()],
         "number": number,
-        "rows": _rows(number.object_list),
+        "rows": rows,
     }
-    return render_live(request, "ci_portal/home.html", "repos/_list.html", context)
+    state = (level_of(request), [(row.repository.pk, row.version) for row in rows], number.number, number.paginator.num_pages)
+    return render_live(request, "ci_portal/home.html", "repos/_list.html", context, state)

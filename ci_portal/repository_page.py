@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts.pages import builder_page, page
 from accounts.roles import Level, level_of
+from ci_portal.api.live import HEADER as LIVE
 from ci_portal.api.live import render_live
 from ci_portal.badge import badge_path
 from events.models import Event
@@ -105,7 +106,7 @@ def repository(request: HttpRequest, name: str) -> HttpResponse:
     found = get_object_or_404(Repository.objects.named(name))
     overview = Overview(recent([found.repo_name], TREND).get(found.repo_name, []))
     context: dict[str, Any] = {"section": "repositories", "repository": found, "overview": overview}
-    if "X-Live" not in request.headers:
+    if LIVE not in request.headers:
         history, older = _history(found, request.GET.get("history", ""))
         badge = badge_path(found)
         address, page_address = (request.build_absolute_uri(path) for path in (badge, request.path))
@@ -118,7 +119,8 @@ def repository(request: HttpRequest, name: str) -> HttpResponse:
             "badge": badge,
             "badge_markdown": f"[![{found.repo_name}]({address})]({page_address})",
         }
-    return render_live(request, "repos/repository.html", "repos/_repository.html", context)
+    state = (level_of(request), overview.version)
+    return render_live(request, "repos/repository.html", "repos/_repository.html", context, state)
 
 
 @dataclass(frozen=True, slots=True)

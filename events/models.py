@@ -70,6 +70,7 @@ class Event(models.Model):
             models.Index(fields=["repo"], name="event_repo"),
             models.Index(fields=["fingerprint"], name="event_fingerprint"),
             models.Index(fields=["ctime"], name="event_ctime"),
+            models.Index(fields=["created_by"], name="event_created_by"),
             # What retention looks for every hour: the oldest, those of each repository, and the oldest records.
             models.Index(fields=["finished_at"], name="event_finished_at"),
             models.Index(fields=["repo", "status", "managed"], name="event_of_repository"),

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.pages import page
+from accounts.roles import level_of
 from ci_portal.api.live import render_live
 from events.models import Event, EventQuerySet
 from events.recent import Build, builds_of, with_newest_run
@@ -139,4 +140,5 @@ def builds(request: HttpRequest) -> HttpResponse:
         "active_filters": list(form.active()),
         "repositories": Repository.objects.order_by("repo_name").values_list("repo_name", flat=True)[:SUGGESTED],
     }
-    return render_live(request, "events/builds.html", "events/_builds.html", context)
+    state = (level_of(request), [build.version for build in rows], newer, older)
+    return render_live(request, "events/builds.html", "events/_builds.html", context, state)

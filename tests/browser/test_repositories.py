@@ -137,7 +137,7 @@ def test_branches_and_tags_of_the_remote_are_offered(page: Page):
     expect(page.locator("#add_branch_list option")).to_have_count(2)
     expect(page.locator("#add_tag_list option").first).to_have_attribute("value", "v2")
     expect(page.get_by_label("Branch")).to_have_attribute("placeholder", "trunk")
-    expect(page.locator("#add_branch_helptext")).to_contain_text("2 branches and 2 tags")
+    expect(page.locator("#add_branch_helptext")).to_contain_text("branches: 2, tags: 2")
     page.get_by_label("Tag", exact=True).focus()
     assert asked == [{"repo": "https://git.example.com/team/exporter.git", "user": "ada", "token": "s3cret"}]
 
