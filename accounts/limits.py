@@ -23,6 +23,8 @@ from ci_portal.api.problems import Problem
 
 #: Rows of an hour ago are worth nothing: so many of them go when a new key comes.
 SWEPT = 200
+#: Another process may make the row between two looks at it.
+TRIES = 5
 
 
 def spend(key: str, count: int, seconds: int = 60) -> float:
@@ -31,14 +33,16 @@ def spend(key: str, count: int, seconds: int = 60) -> float:
     interval = seconds * 1000 // count
     latest = now + seconds * 1000 - interval
     allowed = Rate.objects.filter(key=key[:150], due__lte=latest)
-    for _ in range(2):
+    for _ in range(TRIES):
         if allowed.update(due=Greatest(F("due"), Value(now)) + interval):
             return 0
         due = Rate.objects.filter(key=key[:150]).values_list("due", flat=True).first()
-        if due is not None:
-            return max(due - latest, 1) / 1000
-        _sweep(now - 3600_000)
-        Rate.objects.bulk_create([Rate(key=key[:150], due=now)], ignore_conflicts=True)
+        if due is None:
+            _sweep(now - 3600_000)
+            Rate.objects.bulk_create([Rate(key=key[:150], due=now)], ignore_conflicts=True)
+        elif due > latest:
+            return (due - latest) / 1000
+        # Else another process has just made the row.
     return 1
 
 

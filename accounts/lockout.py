@@ -21,6 +21,8 @@ from accounts.sender import neighbourhood
 #: More than the limit of one user from one address: names tried from one address, and addresses that try one name.
 OF_ADDRESS, OF_USER = 6, 10
 SWEPT = 200
+#: Another process may make or change the row between two looks at it.
+TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,18 @@ def _count(username: str, address: str, limit: int, window: timedelta) -> dateti
     """Count one attempt; returns None, or since when there have been too many."""
     now = timezone.now()
     row = Attempts.objects.filter(username=username, address=address)
-    for _ in range(2):
+    for _ in range(TRIES):
         if row.filter(since__gt=now - window, count__lt=limit).update(count=F("count") + 1):
             return None
         if row.filter(since__lte=now - window).update(count=1, since=now):
             return None
-        if since := row.values_list("since", flat=True).first():
-            return since
-        _sweep(now - window)
-        Attempts.objects.bulk_create([Attempts(username=username, address=address, count=0, since=now)], ignore_conflicts=True)
+        found = row.values_list("count", "since").first()
+        if found is None:
+            _sweep(now - window)
+            Attempts.objects.bulk_create([Attempts(username=username, address=address, count=0, since=now)], ignore_conflicts=True)
+        elif found[0] >= limit:
+            return found[1]
+        # Else another process has just made the row, or given an attempt back.
     return now
 
 
