@@ -36,7 +36,7 @@ soak: .venv/dev.stamp ## builds and faults at random on the cluster of KUBECONFI
 	$(python) -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 audit: .venv/dev.stamp ## ask whether a locked package has a known vulnerability
-	.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
+	$(python) tools/audit.py
 
 lock: .venv/dev.stamp ## turn requirements*.in into requirements*.txt, with hashes
 	for name in requirements requirements-dev; do \

@@ -108,11 +108,11 @@ def _unreachable_cluster() -> dict[str, object]:
 @pytest.mark.parametrize(
     ("who", "phases", "examples"),
     [
-        ("nobody", "examples,coverage,fuzzing", 5),
-        ("read", "examples,coverage,fuzzing", 20),
-        ("build", "examples,coverage,fuzzing", 20),
-        ("admin", "examples,coverage,fuzzing", 50),
-        ("admin", "stateful", 20),
+        ("nobody", "examples,coverage,fuzzing", 20),
+        ("read", "examples,coverage,fuzzing", 40),
+        ("build", "examples,coverage,fuzzing", 60),
+        ("admin", "examples,coverage,fuzzing", 100),
+        ("admin", "stateful", 60),
     ],
 )
 def test_it_holds_what_its_schema_says(
