@@ -78,7 +78,7 @@ def test_fifty_identical_checks_at_once_are_one_build_that_all_fifty_answers_nam
 
 
 def test_many_different_checks_at_once_all_end_with_their_own_outcome(stand: Stand):
-    number = times(ci=40, soak=200)
+    number = times(ci=200, soak=200)
     builds = [n % BUILDS_ONE_IN == 0 for n in range(number)]
     for n, right in enumerate(builds):
         content = {"Dockerfile": f"FROM scratch\nCOPY Dockerfile /\nLABEL number={n}\n"} if right else {"readme": f"number {n}"}
