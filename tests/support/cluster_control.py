@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -81,8 +82,8 @@ class ClusterControl:
         return int(latest)
 
     @contextmanager
-    def kubelet_with(self, *, tainted: bool = False, **settings: Any) -> Iterator[None]:
-        """The kubelet runs with these settings of KubeletConfiguration instead of its own; `tainted`: they make the node unfit."""
+    def kubelet_with(self, **settings: Any) -> Iterator[None]:
+        """The kubelet runs with these settings of KubeletConfiguration instead of its own."""
         command = list(self.commands["kubelet"])
         at = command.index("--config") + 1
         changed = self.folder / f"kubelet-{uuid.uuid4().hex[:8]}.yaml"
@@ -93,12 +94,24 @@ class ClusterControl:
         with (self.folder / "kubelet.log").open("ab") as log:
             kubelet = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
-            self.wait_for_node(since, tainted=tainted)
+            self.wait_for_node(since)
             yield
         finally:
             kubelet.kill()
             kubelet.wait()
             self.start()
+
+    @contextmanager
+    def full_disk(self) -> Iterator[Path]:
+        """The kubelet evicts once its disk has 4 GiB less room than now: let the file of this path take 5."""
+        folder = Path(_option(self.commands["kubelet"], "--root-dir"))
+        threshold = {"nodefs.available": str(shutil.disk_usage(folder).free - (4 << 30))}
+        file = folder / f"ci-portal-tests-{uuid.uuid4().hex[:8]}"
+        try:
+            with self.kubelet_with(evictionHard=threshold, evictionPressureTransitionPeriod="5s"):
+                yield file
+        finally:
+            file.unlink(missing_ok=True)
 
     def simulate(self, nodes: int) -> None:
         """Add nodes that only pretend to run pods, labelled and tainted `localcluster: simulated`."""
@@ -110,15 +123,15 @@ class ClusterControl:
         """Change the node's object (taints, unschedulable, …)."""
         self.admin.request("PATCH", f"/api/v1/nodes/{self.name}", body, content_type=MERGE_PATCH)
 
-    def wait_for_node(self, since: datetime, seconds: float = 60, tainted: bool = False) -> None:
-        """Wait until the kubelet has been heard of after `since`, and the node is Ready, with taints or, as usual, without."""
+    def wait_for_node(self, since: datetime, seconds: float = 60) -> None:
+        """Wait until the kubelet has been heard of after `since`, and the node is Ready."""
         lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{self.name}"
 
         def ready() -> bool:
             renewed = datetime.fromisoformat(self.admin.request("GET", lease)[0]["spec"]["renewTime"])
             node = self.admin.request("GET", f"/api/v1/nodes/{self.name}")[0]
             states = {condition["type"]: condition["status"] for condition in node["status"]["conditions"]}
-            return renewed > since and states["Ready"] == "True" and tainted == bool(node["spec"].get("taints"))
+            return renewed > since and states["Ready"] == "True" and not node["spec"].get("taints")
 
         wait_for(ready, f"node {self.name} to be ready", seconds)
 
