@@ -165,7 +165,7 @@ def hunted(tenants: tuple[Tenant, Tenant], shop: Workshop) -> Hunted:
     linked = f"for name in {applets}; do /bin/busybox ln -s busybox /bin/$name; done"
     hunting = f"COPY . /src/\nRUN {linked}; PATH=/bin sh /src/hunt.sh here\n"
     hostile = hunter.spec({**EVIL, "Dockerfile": DOCKERFILE + hunting, "hunt.sh": script})
-    quiet = victim.spec({"Dockerfile": DOCKERFILE + "RUN /bin/busybox sleep 12\n"})
+    quiet = victim.spec({"Dockerfile": DOCKERFILE + "RUN /bin/busybox sleep 20\n"})
     with ThreadPoolExecutor(2) as both:
         first, second = both.submit(victim.build, quiet), both.submit(hunter.build, hostile)
         return Hunted(second.result(), first.result(), (hostile, quiet))
