@@ -1,5 +1,5 @@
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
@@ -65,3 +65,15 @@ def test_a_repository_named_like_a_path_is_reached(client: Client):
     rows.repository("a b/c?d#e%2F")
     page = client.get("/").content.decode()
     assert client.get(page.split('class="strong" href="')[1].split('"')[0]).status_code == 200
+
+
+@pytest.mark.usefixtures("login_required")
+@pytest.mark.parametrize("path", ["/", "/builds/", "/repos/exporter/"])
+def test_a_viewer_is_told_why_nothing_can_be_built_here(client: Client, path):
+    rows.event(rows.repository(), status="4")
+    viewer = User.objects.create_user("vera")
+    viewer.groups.set(Group.objects.filter(name="viewer"))
+    client.force_login(viewer)
+    page = client.get(path).content.decode()
+    assert "You may look here, but not build" in page
+    assert "data-action" not in page
