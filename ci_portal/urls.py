@@ -22,7 +22,7 @@ from logs.viewer_views import OutputIndexView, OutputLinesView, OutputSearchView
 from logs.views import LogCollection, LogRow
 from repos.views import RepositoryCollection, RepositoryRow
 from runners.credentials_page import credentials
-from runners.pages import build
+from runners.pages import build, manifest
 from runners.reconcile_page import reconciliation
 from runners.views import RunCollection, RunRow
 
@@ -77,6 +77,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repos/<path:name>/", repository_page.repository, name="repository"),
     path("builds/", builds, name="builds"),
     path("builds/<int:pk>/", build, name="build"),
+    path("builds/<int:pk>/manifest/", manifest, name="build-manifest"),
     path("reconcile/", reconciliation, name="reconcile"),
     path("admin/", admin.site.urls),
     path("i18n/setlang/", set_language, name="set_language"),

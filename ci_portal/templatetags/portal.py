@@ -8,6 +8,7 @@ from typing import Any
 from django import template
 from django.templatetags.static import static
 from django.utils import formats, timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -34,7 +35,23 @@ PHASE_NAMES: dict[str, str | Promise] = {
     "clone": pgettext_lazy("phase", "clone"),
     "build": pgettext_lazy("phase", "build"),
     "push": pgettext_lazy("phase", "push"),
+    "build_push": pgettext_lazy("phase", "build and push"),
+    "scheduling": pgettext_lazy("phase", "scheduling"),
+    "starting": pgettext_lazy("phase", "starting"),
+    "confirming": pgettext_lazy("phase", "confirming"),
 }
+
+PHASE_STATES: dict[str, str | Promise] = {
+    "done": pgettext_lazy("phase", "done"),
+    "running": pgettext_lazy("phase", "under way"),
+    "failed": pgettext_lazy("phase", "failed"),
+    "stopped": pgettext_lazy("phase", "stopped"),
+    "coming": pgettext_lazy("phase", "to come"),
+    "missed": pgettext_lazy("phase", "not reached"),
+}
+
+#: Before the title of a page that is about a state: tabs are narrow.
+STATE_MARKS = {"waiting": "◌", "launching": "◌", "running": "●", "succeeded": "✓", "failed": "✗", "cancelled": "⊘"}
 
 
 @register.simple_tag
@@ -71,6 +88,24 @@ def phase_name(name: str) -> str:
     return str(PHASE_NAMES.get(name, name))
 
 
+@register.filter
+def phase_state(name: str) -> str:
+    """Return how a part of a run stands, in the reader's language."""
+    return str(PHASE_STATES.get(name, name))
+
+
+@register.simple_tag
+def state_mark(label: str) -> str:
+    """Return the one sign that stands for a state in a title."""
+    return STATE_MARKS.get(label, "?")
+
+
+@register.filter
+def moment(text: str) -> datetime | None:
+    """Return the moment that an ISO 8601 text tells; None where it is none."""
+    return parse_datetime(text or "")
+
+
 @register.simple_tag
 def favicon(label: str = "") -> str:
     """Return the address of the page's icon: the state that the page is about, or the portal's own."""
@@ -89,6 +124,18 @@ def when(moment: datetime | None) -> SafeString:
         moment.isoformat(),
         f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}",
         _("just now") if recent else _("%(time)s ago") % {"time": timesince(moment, depth=1)},
+    )
+
+
+@register.simple_tag
+def clock(moment: datetime | None) -> SafeString:
+    """Show the time of day to the second: in the portal's zone, until times.js tells it in the reader's."""
+    if moment is None:
+        return SafeString("–")
+    local = timezone.localtime(moment)
+    exact = f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}"
+    return format_html(
+        '<time class="muted" data-clock datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, f"{local:%H:%M:%S}"
     )
 
 

@@ -45,25 +45,36 @@ export async function look() {
   }
 }
 
+/** A hidden page looks on only where it is about one thing whose end is waited for ([data-awaited]), and more slowly. */
 function later() {
   clearTimeout(timer);
-  const pace = document.querySelector("[data-live] [data-active]") ? BUSY : QUIET;
-  timer = setTimeout(() => document.hidden || look(), Math.min(LONGEST, pace * 2 ** Math.min(failures, 4)));
+  const pace = !document.hidden && document.querySelector("[data-live] [data-active], [data-live][data-active]") ? BUSY : QUIET;
+  const again = () => (document.hidden && !document.querySelector("[data-awaited]")) || look();
+  timer = setTimeout(again, Math.min(LONGEST, pace * 2 ** Math.min(failures, 4)));
 }
+
+/** What the server said last of each part: what scripts made of it since does not count as a change. */
+const said = new Map();
 
 function renew(page) {
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = page.getElementById(part.id);
     if (!now) continue;
+    const version = now.dataset.version ?? now.outerHTML;
+    const known = now.dataset.version === undefined ? said.get(part.id) : part.dataset.version;
+    said.set(part.id, version);
     const [rows, next] = [part, now].map((each) => each.querySelector("tbody"));
     if (rows && next) merge(rows, next);
-    else if (part.dataset.version === undefined || part.dataset.version !== now.dataset.version) replace(part, now);
+    else if (known !== version) replace(part, now);
   }
+  document.dispatchEvent(new CustomEvent("live", { detail: page }));
 }
 
 function replace(part, now) {
   const focused = part.contains(document.activeElement) && focusable(part).indexOf(document.activeElement);
   const next = document.adoptNode(now);
+  const folds = [part, next].map((each) => [...each.querySelectorAll("details")]);
+  folds[1].forEach((fold, index) => folds[0][index] && (fold.open = folds[0][index].open));
   part.replaceWith(next);
   settle(next);
   if (focused !== false) (focusable(next)[focused] ?? focusable(next)[0])?.focus();

@@ -2,6 +2,7 @@
 
 import { Problem, post } from "./api.js";
 import { busy } from "./busy.js";
+import { icon } from "./icon.js";
 import { text } from "./texts.js";
 import "./preferences.js";
 import { showTimes } from "./times.js";
@@ -41,7 +42,9 @@ export async function build(body, refused = null) {
 
 async function copy(button) {
   await navigator.clipboard.writeText(button.dataset.copy);
-  button.textContent = text("copied");
+  if (!button.classList.contains("icon-only")) return void ((button.querySelector("span") ?? button).textContent = text("copied"));
+  button.replaceChildren(icon("check"));
+  toast(text("copied"), { id: "copied" });
 }
 
 document.addEventListener("click", (event) => {

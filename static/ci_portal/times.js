@@ -16,6 +16,7 @@ const behind = Date.parse(document.body.dataset.now ?? "") - Date.now() || 0;
 
 const exact = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "long" });
 const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
+const clock = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
 const ago = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 
 /** The portal's time, in milliseconds. */
@@ -43,6 +44,13 @@ export function showTimes(root = document) {
       time.dataset.ago = "shown";
     }
     set(time, words(moment));
+  }
+  for (const time of root.querySelectorAll('time[data-clock=""]')) {
+    const moment = new Date(time.dateTime);
+    if (Number.isNaN(moment.valueOf())) continue;
+    time.title = exact.format(moment);
+    time.dataset.clock = "shown";
+    set(time, clock.format(moment));
   }
   for (const place of root.querySelectorAll("[data-since]")) {
     set(place, duration((now() - Date.parse(place.dataset.since)) / 1000));

@@ -93,10 +93,11 @@ class OutputViewer extends HTMLElement {
     this.#say();
   }
 
-  /** Where to begin: at the line of the address, at the first error, at the top. */
+  /** Where to begin: at the line of the address, at the first error, at the end of the step that failed (nothing ran after it), at the top. */
   #begin() {
     if (this.selection.fromAddress()) this.selection.goThere();
     else if (this.#index.first_error) this.goTo(this.#index.first_error, { reveal: true, middle: true });
+    else if (this.dataset.failedStep && this.total) this.goTo(this.total);
     else this.scroller.render();
   }
 

@@ -1,77 +1,61 @@
-// The page of one build: its output while it is printed, its state while it changes.
+// The page of one build: what it shows goes on by itself, from the click to the digest.
 
-import { Problem, get, post, refresh } from "../ci_portal/api.js";
-import { notice, offerCopies } from "../ci_portal/portal.js";
+import { Problem, post } from "../ci_portal/api.js";
+import { busy } from "../ci_portal/busy.js";
+import { ask } from "../ci_portal/dialog.js";
+import { look } from "../ci_portal/live.js";
+import { text } from "../ci_portal/texts.js";
+import { toast } from "../ci_portal/toast.js";
+import { offerBell, ring } from "./bell.js";
+import { offerManifest } from "./manifest.js";
+import { draw } from "./timeline.js";
 
-/** Milliseconds between two looks at the event, and at its place in the queue. */
-const POLL = 2000;
-const QUEUE = 10000;
+const standing = () => document.getElementById("standing");
+const SAID = ".standing-state, .standing-why, .reason";
+const saying = () => [...standing().querySelectorAll(SAID)].map((part) => part.textContent.replace(/\s+/g, " ").trim()).join(" ");
 
-const facts = () => document.getElementById("facts");
-const isActive = () => facts().dataset.active === "true";
-
-const said = () => [...document.querySelectorAll(".verdict > p")].map((part) => part.textContent).join(" ").replace(/\s+/g, " ").trim();
-
-/** Put what the server says now in place: state, attempts, history, title and icon. */
-async function refreshFacts() {
-  const before = said();
-  const page = await refresh(location.href, "#facts", "#history");
+let state = standing().dataset.state;
+/** Title, icon and announcement follow the state, also while another tab is looked at. */
+function tell(page) {
   document.title = page.title;
   const [icon, fresh] = [document, page].map((each) => each.querySelector('link[rel="icon"]'));
-  if (icon && fresh) icon.href = fresh.getAttribute("href");
-  offerCopies(facts());
+  if (icon && fresh && icon.getAttribute("href") !== fresh.getAttribute("href")) icon.href = fresh.getAttribute("href");
+  const now = standing().dataset.state;
+  if (now === state) return;
+  state = now;
   // A place that stays: screen readers do not tell of live regions that are replaced as a whole.
-  if (said() !== before) document.getElementById("announcement").textContent = said();
-  const output = document.getElementById("output");
-  const newest = facts().dataset.newest;
-  // A retry is a run of its own: whoever looks at "the newest" goes on with that one.
-  if (newest && newest !== output?.dataset.run && !new URLSearchParams(location.search).has("run")) location.reload();
+  document.getElementById("announcement").textContent = saying();
+  if (!("active" in standing().dataset)) ring(document.title, saying());
 }
 
-/** What the page tells of the event and its newest run. The queue moves by itself: of a run that waits, a few seconds' worth. */
-async function standing() {
-  const { event, newest } = facts().dataset;
-  const row = await get(`/event/${event}/`);
-  if (!newest) return JSON.stringify(row);
-  const { status, reason, cancel_requested_at: cancelled } = await get(`/job/${newest}/`);
-  return JSON.stringify([row, status, reason, cancelled, status === "waiting" && Math.floor(Date.now() / QUEUE)]);
-}
+document.addEventListener("live", ({ detail: page }) => {
+  tell(page);
+  draw();
+});
+document.addEventListener("output-ended", () => look());
 
-/** Look at the event until it has an outcome, and draw the page anew whenever something about it changed. */
-async function watchEvent() {
-  let seen = null;
-  while (isActive()) {
-    await new Promise((resolve) => setTimeout(resolve, POLL));
-    try {
-      const now = await standing();
-      if (now !== seen) await refreshFacts();
-      seen = now;
-    } catch (problem) {
-      if (!(problem instanceof Problem)) throw problem; // asked again soon
-    }
-  }
-}
-
-/** Cancel or retry: what the button says, asked back where it would lose something. */
-async function act(button) {
-  const { action, event, confirm: question } = button.dataset;
-  if (question && !confirm(question)) return;
-  button.disabled = true;
+/** Cancel or retry: asked back where it would lose something. */
+async function act({ action, event, name }) {
+  const question = { title: text("cancel_title", { name }), question: text("cancel_question"), yes: text("cancel_yes") };
+  if (action === "cancel" && !(await ask(question))) return;
   try {
-    await post(`/event/${event}/${action}/`, {});
-    if (action === "retry") return location.assign(location.pathname); // the newest run, and the event is watched again
-    await refreshFacts();
+    const { event: now } = await post(`/event/${event}/${action}/`, {});
+    const said = action === "retry" ? "retried" : now.status_label === "cancelled" ? "cancelled" : "cancelling";
+    toast(text(said, { name }), { id: `event-${event}` });
+    // A retry is a run of its own: whoever looked at another attempt goes on with the new one.
+    if (action === "retry" && location.search) history.replaceState(null, "", location.pathname);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    notice(problem.message, true);
-    button.disabled = false;
+    toast(`${name}: ${problem.message}`, { bad: true, id: `event-${event}` });
   }
+  await look();
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button.act");
-  if (button) act(button);
+  const button = event.target.closest("#actions button.act");
+  if (button && button.getAttribute("aria-disabled") !== "true") busy(button, () => act(button.dataset));
 });
 
-document.addEventListener("output-ended", () => refreshFacts().catch(() => {}));
-watchEvent();
+draw();
+offerBell();
+offerManifest();

@@ -64,15 +64,22 @@ NEEDS: dict[str, dict[str, float]] = {
     "repos/<path:name>/badge.svg": {"GET": PUBLIC},  # to whoever has its key; else it is not there
     "builds/": {"GET": READ},
     "builds/<int:pk>/": {"GET": READ},
+    "builds/<int:pk>/manifest/": {"GET": READ},
     "reconcile/": {"GET": ADMIN, "POST": ADMIN},
     "i18n/setlang/": {"POST": PUBLIC},
     "favicon.ico": {"GET": PUBLIC},
     "logout/": {"POST": PUBLIC},  # the last, for those who are logged in
 }
 #: Pages send whoever has not logged in to the login instead of answering 401, and know no tokens.
-PAGES = {"", "repos/<path:name>/", "repos/<path:name>/-/edit/", "builds/", "builds/<int:pk>/", "reconcile/"} | {
-    *("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/", "credentials/")
-}
+PAGES = {
+    "",
+    "repos/<path:name>/",
+    "repos/<path:name>/-/edit/",
+    "builds/",
+    "builds/<int:pk>/",
+    "builds/<int:pk>/manifest/",
+    "reconcile/",
+} | {*("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/")}
 PERSONS = ["anonymous", "newcomer", "viewer", "builder", "admin", "superuser"]
 TOKENS = [f"{role}'s {scope} token" for role in ("viewer", "builder", "admin") for scope in ("read", "build", "admin")]
 

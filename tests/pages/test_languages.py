@@ -19,6 +19,7 @@ MODULES = [
     "ci_portal/templatetags/portal.py",
     "runners/reconcile.py",
     "runners/reconcile_page.py",
+    "runners/remedies.py",
 ]
 
 
