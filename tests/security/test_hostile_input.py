@@ -117,7 +117,8 @@ def test_the_kernel_saw_nothing_leave_the_served_portal(tmp_path: Path):
         server.repository("app.git").commit({"Dockerfile": "FROM scratch\n"})
         (tmp_path / "ca.pem").write_text(server.ca_pem)
         git = {"ca_bundle": str(tmp_path / "ca.pem"), "allow_private_networks": ["127.0.0.2/32"]}
-        with portal(tmp_path / "portal", of=UwsgiPortal, git=git, build={"folder": str(tmp_path)}) as running:
+        limits = {"check": 0, "dry_run": 0, "remote": 0}
+        with portal(tmp_path / "portal", of=UwsgiPortal, git=git, limits=limits, build={"folder": str(tmp_path)}) as running:
             assert isinstance(running, UwsgiPortal)
             assert running.web
             running.post("/repo/", {"repo_name": "exporter", "repo": URL})
