@@ -76,6 +76,22 @@ def test_a_failing_run_step_is_named_in_the_reason(stage: Stage):
     assert event["reason"] in stage.history(event)[-1]
 
 
+def test_its_page_tells_phases_events_and_the_cause_of_a_failure(stage: Stage):
+    answer = stage.check()
+    event = stage.portal.wait(answer.json["event"]["id"])
+    told = stage.portal.get(f"/job/{answer.json['job']['id']}/").json["phases"]
+    times = [told[name][key] for name in ("clone", "build", "push") for key in ("started", "finished")]
+    assert times == sorted(times), told
+    page = stage.portal.get(f"/builds/{event['id']}/").body.decode()
+    assert event["digest"] in page
+    if stage.shop:
+        assert all(reason in page for reason in ("SuccessfulCreate", "Scheduled", "Pulled", "Started"))
+    broken = stage.portal.wait(stage.check("broken").json["event"]["id"])
+    page = stage.portal.get(f"/builds/{broken['id']}/").body.decode()
+    assert "A step of the Dockerfile failed" in page
+    assert 'data-failed-step="build"' in page
+
+
 def test_odd_bytes_are_verified_too(stage: Stage):
     answer = stage.check("odd")
     event = stage.portal.wait(answer.json["event"]["id"])
