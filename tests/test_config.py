@@ -202,7 +202,7 @@ def test_what_is_shown_says_of_a_secret_only_whether_it_is_set(sources):
     shown = sources({"CI_PORTAL_DATABASE__PASSWORD": "hunter2hunter2"}).public()
     assert shown["database"]["password"] == "(set)"
     assert shown["registry"]["password"] == "(not set)"
-    assert shown["secrets"] == {"keys": ["(set)"], "django_key": "(set)"}
+    assert (shown["secrets"]["keys"], shown["secrets"]["django_key"]) == (["(set)"], "(set)")
 
 
 def test_the_options_of_an_object_store_show_no_secret(sources):
