@@ -79,7 +79,9 @@ PAGES = {
     "builds/<int:pk>/",
     "builds/<int:pk>/manifest/",
     "reconcile/",
-} | {*("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/")}
+} | {
+    *("account/tokens/", "account/sessions/", "account/password/", "users/", "users/<int:pk>/", "tokens/", "audit/", "credentials/")
+}
 PERSONS = ["anonymous", "newcomer", "viewer", "builder", "admin", "superuser"]
 TOKENS = [f"{role}'s {scope} token" for role in ("viewer", "builder", "admin") for scope in ("read", "build", "admin")]
 
