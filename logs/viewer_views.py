@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -109,8 +109,9 @@ def described(index: Index, run: Any) -> dict[str, Any]:
     output = index.output
     streams = [one for one in (output.streams.order_by("position") if output.pk else ()) if one.raw_bytes or one.gaps]
     starts = [line_index.line_at(index, one.start) for one in streams]
-    ended = line_index.milliseconds(output.closed_at) if output.closed_at else 0
-    found = sections.cut(line_index.all_landmarks(index), starts, index.lines, output.outcome, ended)
+    ended = _times(run, streams[-1].container)[1] if streams else None
+    landmarks = line_index.all_landmarks(index)
+    found = sections.cut(landmarks, starts, index.lines, output.outcome, line_index.milliseconds(ended) if ended else 0)
     return {
         "lines": index.lines,
         "complete": index.complete,
@@ -125,10 +126,16 @@ def described(index: Index, run: Any) -> dict[str, Any]:
     }
 
 
+def _times(run: Any, container: str) -> tuple[datetime | None, datetime | None]:
+    """When that container started and finished, as far as the run knows."""
+    times = (run.phases or {}).get(container) or {}
+    started, finished = (parse_datetime(times.get(key) or "") for key in ("started", "finished"))
+    return started, finished
+
+
 def _container(one: OutputStream, start: int, run: Any) -> dict[str, Any]:
     verdict, detail = judge_stream(one) if one.ended else ("", "")
-    times = (run.phases or {}).get(one.container) or {}
-    started, finished = (parse_datetime(times.get(key) or "") for key in ("started", "finished"))
+    started, finished = _times(run, one.container)
     return {
         "name": one.container,
         "line": start + 1,

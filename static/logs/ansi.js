@@ -110,16 +110,14 @@ function inOrder(line, style) {
 function visible(text) {
   if (!UNSEEN.test(text)) return text;
   let shown = "";
-  for (const character of text) shown += DIRECTION.test(character) || character === "\0" || UNSEEN.test(character) ? sign(character) : character;
+  for (const character of text) shown += UNSEEN.test(character) ? sign(character) : character;
   return shown;
 }
 
 function sign(character) {
   const code = character.codePointAt(0);
-  if (code === 0) return "␀";
-  if (code >= 0x2028 && (code <= 0x2029 || code >= 0xfff9)) return "␤";
-  if (DIRECTION.test(character)) return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
-  return "";
+  const told = code === 0 || code >= 0x2028 || DIRECTION.test(character);
+  return told ? `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩` : "";
 }
 
 /** A line drawn cell by cell, as what moves the cursor asks for it. */

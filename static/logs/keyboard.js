@@ -1,15 +1,16 @@
 // Keys of the viewer. Single keys are shortcuts only while the focus is in it or nowhere, and can be switched off (WCAG 2.1.4).
 
+import { act } from "./tools.js";
+
 const WRITES = "input:not([type=checkbox]), textarea, select, [contenteditable]";
 
 export function listenToKeys(viewer) {
   viewer.query.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
       event.preventDefault();
-      viewer.hit(event.shiftKey);
+      viewer.finding.go(event.shiftKey);
     } else if (event.key === "Escape") {
-      viewer.query.value = "";
-      viewer.startSearch();
+      viewer.finding.stop();
       viewer.view.focus({ preventScroll: true });
     }
   });
@@ -26,8 +27,8 @@ function move(viewer, event) {
     End: () => viewer.toEnd(),
     PageUp: () => by(-page),
     PageDown: () => by(page),
-    ArrowUp: () => by(-20),
-    ArrowDown: () => by(20),
+    ArrowUp: () => by(-24),
+    ArrowDown: () => by(24),
     " ": () => by(event.shiftKey ? -page : page),
   };
   const by = (pixels) => {
@@ -48,21 +49,21 @@ function shortcut(viewer, event) {
       viewer.query.focus();
       viewer.query.select();
     },
-    n: () => viewer.hit(false),
-    N: () => viewer.hit(true),
-    e: () => viewer.act("error"),
+    n: () => viewer.finding.go(false),
+    N: () => viewer.finding.go(true),
+    e: () => act(viewer, "error"),
     "[": () => viewer.step(true),
     "]": () => viewer.step(false),
-    c: () => viewer.act("folds"),
+    c: () => act(viewer, "folds"),
     g: () => viewer.goTo(1, { middle: false }),
     G: () => viewer.toEnd(),
     ":": () => viewer.askForLine(),
-    t: () => viewer.act("times"),
-    w: () => viewer.act("wrap"),
-    f: () => viewer.act("full"),
+    t: () => act(viewer, "times"),
+    w: () => act(viewer, "wrap"),
+    f: () => act(viewer, "full"),
     r: () => viewer.querySelector("[data-do=raw]").click(),
     d: () => viewer.querySelector("[data-do=download]").click(),
-    "?": () => viewer.act("help"),
+    "?": () => act(viewer, "help"),
     Escape: () => viewer.selection.clear(),
   };
   const action = actions[event.key];

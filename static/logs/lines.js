@@ -10,6 +10,8 @@ const CHARACTERS = 8_000_000;
 const LONGEST = 16 * 1024;
 /** Milliseconds until pages that are passed by while one drags the scroll bar are asked for. */
 const REST = 60;
+/** Milliseconds until lines that could not be fetched are asked for again, at first and at most. */
+const [AGAIN, LATEST] = [1000, 15_000];
 
 export const pageOf = (line) => Math.floor((line - 1) / PAGE);
 
@@ -57,6 +59,8 @@ export class Lines {
   #timer = 0;
   #partial = false; // the last line is not ended yet
   #tail = -1; // the page that the live stream writes to
+  #failures = 0; // in a row
+  #notBefore = 0; // when to ask again after one
 
   /** `changed(first, last)` is called when lines have come, `failed(problem)` when they could not be fetched. */
   constructor(source, changed, failed) {
@@ -73,19 +77,19 @@ export class Lines {
     return { text: page.rows[row], style: page.styleOf(row), time: page.timeOf(row) };
   }
 
-  /** See to it that these lines come, soon; what was asked for and is not wanted any more is given up. */
-  want(first, last) {
-    const wanted = new Set();
-    for (let page = pageOf(Math.max(1, first)); page <= pageOf(Math.max(1, Math.min(last, this.total))); page++) wanted.add(page);
+  /** See to it that these lines come, soon; what was asked for and is not wanted any more is given up. `near` is in view. */
+  want(missing, near) {
+    const wanted = new Set(missing.map(pageOf));
     for (const [page, abort] of this.#asked) {
       if (wanted.has(page)) continue;
       abort.abort();
       this.#asked.delete(page);
     }
-    const missing = [...wanted].filter((page) => !this.#pages.get(page)?.full && !this.#asked.has(page));
+    const pages = [...wanted].filter((page) => !this.#asked.has(page));
     clearTimeout(this.#timer);
-    if (missing.length) this.#timer = setTimeout(() => missing.forEach((page) => this.#fetch(page)), this.#pages.size ? REST : 0);
-    this.#forget(pageOf(first));
+    const pause = Math.max(this.#pages.size ? REST : 0, this.#notBefore - Date.now());
+    if (pages.length) this.#timer = setTimeout(() => pages.forEach((page) => this.#fetch(page)), pause);
+    this.#forget(pageOf(near));
   }
 
   async #fetch(number) {
@@ -94,8 +98,12 @@ export class Lines {
     this.#asked.set(number, abort);
     try {
       await this.load(number, abort.signal);
+      this.#failures = 0;
     } catch (problem) {
-      if (!abort.signal.aborted) this.failed(problem);
+      if (abort.signal.aborted) return;
+      this.#notBefore = Date.now() + Math.min(LATEST, AGAIN * 2 ** this.#failures++);
+      setTimeout(() => this.changed(0, 0), this.#notBefore - Date.now()); // what is still in view is asked for anew
+      this.failed(problem);
     } finally {
       if (this.#asked.get(number) === abort) this.#asked.delete(number);
     }

@@ -97,7 +97,7 @@ export function lineRow(number, line, { section, folded, selected, found, curren
 }
 
 function toggle(section, folded) {
-  if (section.last === section.first) return element("span", "ov-fold");
+  if (section.last === section.first && !section.note) return element("span", "ov-fold");
   const button = element("button", "ov-fold", folded ? "▸" : "▾");
   button.type = "button";
   button.dataset.fold = section.id;

@@ -127,13 +127,12 @@ export class Scroller {
     this.#stretch();
   }
 
-  /** Bring a row into view: at its top, its middle, or with so many pixels of it above. */
+  /** Bring a row into view: at its top, with so many pixels of it above, or in the middle. */
   go(row, { above = 0, middle = false } = {}) {
-    let top = this.#heights.above(row) + above;
-    if (middle) top -= (this.#view.clientHeight - this.#heights.usual) / 2;
-    this.#moveTo(top);
+    const to = () => this.#heights.above(row) + above - (middle ? (this.#view.clientHeight - this.#heights.usual) / 2 : 0);
+    this.#moveTo(to());
     this.render();
-    if (this.measured && !above) this.#moveTo(this.#heights.above(row) - (middle ? (this.#view.clientHeight - this.#heights.usual) / 2 : 0));
+    if (this.measured) this.#moveTo(to()); // what was drawn above it may be higher than usual
   }
 
   end() {

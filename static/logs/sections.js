@@ -16,6 +16,9 @@ function container(one, next, lines, outcome) {
 
 export class Sections {
   list = [];
+  containers = [];
+  steps = [];
+  byLine = new Map();
   #chosen = new Map(); // id → folded, as the reader or the page chose
 
   /** Take in what the portal's index says. */

@@ -5,6 +5,7 @@
 import { Problem } from "../ci_portal/api.js";
 import { text } from "../ci_portal/texts.js";
 import { listenToKeys } from "./keyboard.js";
+import { Finding } from "./finding.js";
 import { Layout } from "./layout.js";
 import { Lines } from "./lines.js";
 import { Live } from "./live.js";
@@ -12,16 +13,18 @@ import { Minimap } from "./minimap.js";
 import { Preferences } from "./preferences.js";
 import { element, format, lineRow, noteRow } from "./rows.js";
 import { Scroller } from "./scroller.js";
-import { Search } from "./search.js";
 import { Sections, ending, notes } from "./sections.js";
 import { Selection } from "./selection.js";
 import { Source } from "./source.js";
+import { applyPreferences, bytes, listenToTools } from "./tools.js";
 
 /** Pixels that a line is high where it is not wrapped: --ov-line of viewer.css. */
-const LINE = 20;
+const LINE = 24;
 /** Milliseconds between two looks at the index while the output grows, or while it is being made. */
 const INDEX = 2000;
 const MAKING = 300;
+/** Milliseconds until what could not be opened is tried again by itself. */
+const AGAIN = 5000;
 /** Bytes that are read through to catch up after a loss of connection; beyond, only the end is fetched. */
 const CATCH_UP = 1 << 20;
 
@@ -35,11 +38,11 @@ class OutputViewer extends HTMLElement {
   #offset = null; // where the live stream goes on
   #drawing = false;
   #indexing = 0;
-  #current = 0; // the found line that one is at
+  #target = null; // where one was brought to: lines that come still change heights, until one scrolls by oneself
 
   connectedCallback() {
     if (this.view) return;
-    for (const name of ["view", "space", "rows", "message", "status", "pill", "map", "query", "hits", "help", "search", "body"]) {
+    for (const name of ["view", "space", "rows", "message", "status", "pill", "map", "query", "help", "body"]) {
       this[name] = this.querySelector(`.ov-${name}`);
     }
     this.preferences = new Preferences({ wrap: innerWidth < 700, times: false, keys: true });
@@ -50,11 +53,11 @@ class OutputViewer extends HTMLElement {
       moved: ({ up, atEnd }) => this.#moved(up, atEnd),
       drawn: (first, last) => this.#wanted(first, last),
     });
-    this.found = new Search(this.source, () => this.#searched());
+    this.finding = new Finding(this);
     this.minimap = new Minimap(this.map, () => this.#marks());
     this.selection = new Selection(this);
-    this.#prefer();
-    this.#listen();
+    applyPreferences(this);
+    listenToTools(this);
     listenToKeys(this);
     this.message.textContent = text("ov_loading");
     this.#open();
@@ -90,14 +93,15 @@ class OutputViewer extends HTMLElement {
       this.#follow();
     }
     if (!this.#following) this.#begin();
+    this.finding.changed();
     this.#say();
   }
 
   /** Where to begin: at the line of the address, at the first error, at the end of the step that failed (nothing ran after it), at the top. */
   #begin() {
     if (this.selection.fromAddress()) this.selection.goThere();
-    else if (this.#index.first_error) this.goTo(this.#index.first_error, { reveal: true, middle: true });
-    else if (this.dataset.failedStep && this.total) this.goTo(this.total);
+    else if (this.#index.first_error) this.goTo(this.#index.first_error, { show: false });
+    else if (this.dataset.failedStep && this.total) this.goTo(this.total, { show: false });
     else this.scroller.render();
   }
 
@@ -105,7 +109,7 @@ class OutputViewer extends HTMLElement {
   async #look(signal) {
     const index = await this.source.index(signal);
     this.#index = index;
-    this.lines.total = index.closed ? index.lines : Math.max(this.lines.total, index.lines);
+    if (this.#offset === null) this.lines.total = index.lines; // else the stream counts: the index may be ahead of it
     this.#sections.take(index);
     if (!index.complete) this.#lookAgain(MAKING);
     return index;
@@ -135,6 +139,7 @@ class OutputViewer extends HTMLElement {
     this.scroller.forget();
     this.scroller.resize(this.#rowCount);
     if (this.#following) this.scroller.end();
+    else if (this.#target) this.scroller.go(this.#layout.rowOf(this.#target.line), this.#target);
     else if (at) this.scroller.go(this.#layout.rowOf(at.line), { above: at.above });
     else this.scroller.render();
     this.minimap.draw();
@@ -171,6 +176,7 @@ class OutputViewer extends HTMLElement {
     if (this.#offset === null || index.size < this.#offset || index.size - this.#offset > CATCH_UP) {
       this.#offset = index.lines ? await this.lines.end(index.lines, signal) : 0;
       this.#lay(!this.#following);
+      if (this.total > index.lines) this.#lookAgain(INDEX); // of what came meanwhile the index has not told
     }
     return this.#offset;
   }
@@ -180,7 +186,7 @@ class OutputViewer extends HTMLElement {
     const whole = this.lines.append(piece);
     this.#offset = whole ? end : null;
     if (!this.#following) this.#unread += this.total - before;
-    this.found.more(this.total);
+    this.finding.more(this.total);
     this.#lookAgain(INDEX);
     if (this.#lastState !== "live" || before === 0) this.#state("live");
     return whole;
@@ -188,6 +194,7 @@ class OutputViewer extends HTMLElement {
 
   async #ended() {
     this.lines.close();
+    this.#offset = null;
     for (;;) {
       try {
         await this.#look();
@@ -200,8 +207,8 @@ class OutputViewer extends HTMLElement {
     const was = this.#following;
     const failed = this.#index.first_error;
     this.#show();
-    this.found.more(this.total);
-    if (was && failed) this.goTo(failed, { middle: true });
+    this.finding.more(this.total);
+    if (was && failed) this.goTo(failed, { show: false });
     this.dispatchEvent(new CustomEvent("output-ended", { bubbles: true, detail: { outcome: this.#index.outcome } }));
   }
 
@@ -221,7 +228,7 @@ class OutputViewer extends HTMLElement {
 
   #state(name, values = {}) {
     this.#lastState = name;
-    if (name === "ended") return this.#failed(values, () => location.reload());
+    if (name === "ended") return this.#tell(values.message, true);
     const words = name === "live" && !this.total ? "waiting_output" : name === "lost" ? "ov_lost" : name;
     this.#tell(text(words, values), name === "lost");
     this.#say();
@@ -238,7 +245,7 @@ class OutputViewer extends HTMLElement {
     this.message.hidden = !empty && (this.total > 0 || complete);
     if (!complete) this.message.textContent = text("ov_indexing");
     else if (empty) this.message.textContent = text(closed || outcome ? "no_output" : "waiting_output");
-    this.body.classList.toggle("ov-short", (closed || Boolean(outcome)) && this.total < 12);
+    if (closed || outcome) this.body.classList.toggle("ov-short", this.total < 12);
     if (closed || outcome) this.#tell(text("ov_size", { lines: format(this.total), size: bytes(size) }));
     this.view.setAttribute("aria-busy", String(!complete));
     this.#tools();
@@ -250,7 +257,8 @@ class OutputViewer extends HTMLElement {
     if (!again) return this.#tell(problem.message, true);
     const button = element("button", "", text("ov_again"));
     button.type = "button";
-    button.addEventListener("click", again, { once: true });
+    const timer = setTimeout(() => button.click(), AGAIN);
+    button.addEventListener("click", () => (clearTimeout(timer), again()), { once: true });
     this.message.replaceChildren(problem.message, " ", button);
     this.message.hidden = false;
   }
@@ -278,6 +286,7 @@ class OutputViewer extends HTMLElement {
       this.#drawing = false;
       this.scroller.resize(this.#rowCount);
       if (this.#following) this.scroller.end();
+      else if (this.#target) this.scroller.go(this.#layout.rowOf(this.#target.line), this.#target);
       else this.scroller.render();
       this.#say();
     };
@@ -307,14 +316,14 @@ class OutputViewer extends HTMLElement {
   }
 
   #looks(line) {
-    const section = this.#sections.byLine?.get(line);
+    const section = this.#sections.byLine.get(line);
     return {
       section,
       folded: section && this.#sections.isFolded(section),
       selected: this.selection.has(line),
-      found: this.found.found.has(line),
-      current: line === this.#current,
-      pattern: this.found.pattern,
+      found: this.finding.has(line),
+      current: line === this.finding.current,
+      pattern: this.finding.pattern,
       width: Math.max(3, String(this.total).length),
     };
   }
@@ -322,15 +331,14 @@ class OutputViewer extends HTMLElement {
   #wanted(first, last) {
     if (!this.total || last < first) return;
     const rows = this.#rowCount;
-    let [from, to] = [null, null];
+    const missing = [];
+    let near = 1;
     for (let row = first; row <= last; row++) {
       const { line } = this.#layout.at(row, rows);
-      if (!line || this.lines.get(line)) continue;
-      from ??= line;
-      to = line;
+      if (line) near = line;
+      if (line && !this.lines.get(line)) missing.push(line);
     }
-    const at = this.#layout.at(first, rows).line ?? 1;
-    this.lines.want(from ?? at, to ?? at);
+    this.lines.want(missing, near);
   }
 
   #marks() {
@@ -339,7 +347,7 @@ class OutputViewer extends HTMLElement {
     const gaps = this.#index.gaps.map(({ line }) => place(line));
     const { first, last } = this.selection;
     return [
-      ["found", this.found.lines.map(place)],
+      ["found", this.finding.lines.map(place)],
       ["chosen", first ? [place(first), place(last)] : []],
       ["wrong", this.#index.first_error ? [...gaps, place(this.#index.first_error)] : gaps],
     ];
@@ -348,6 +356,7 @@ class OutputViewer extends HTMLElement {
   // Moving
 
   #moved(up, atEnd) {
+    this.#target = null;
     const active = !this.#index.closed && !this.#index.outcome;
     if (active && atEnd) {
       this.#following = true;
@@ -356,16 +365,20 @@ class OutputViewer extends HTMLElement {
     this.#tools();
   }
 
-  /** Bring a line into view; what hides it is unfolded. */
-  goTo(line, { middle = true } = {}) {
+  /** Bring a line into view, and with it the viewer; what hides it is unfolded. */
+  goTo(line, { middle = true, show = true } = {}) {
+    if (show) this.scrollIntoView({ block: "nearest" });
     const wanted = Math.max(1, Math.min(line, this.total || 1));
     this.#following = false;
     if (this.#sections.reveal(wanted)) this.#lay();
+    this.#target = { line: wanted, middle };
     this.scroller.go(this.#layout.rowOf(wanted), { middle });
     this.#tools();
   }
 
   toEnd() {
+    this.scrollIntoView({ block: "nearest" });
+    this.#target = null;
     this.#following = !this.#index.closed && !this.#index.outcome;
     this.#unread = 0;
     this.scroller.end();
@@ -389,14 +402,22 @@ class OutputViewer extends HTMLElement {
     this.#tools();
   }
 
+  toggleFollowing() {
+    this.#following ? this.stopFollowing() : this.toEnd();
+  }
+
+  /** The first line that is in view. */
+  get firstLine() {
+    return this.#place()?.line ?? 1;
+  }
+
   toError() {
     if (this.#index.first_error) this.selection.choose(this.#index.first_error);
     if (this.#index.first_error) this.goTo(this.#index.first_error);
   }
 
   step(backwards) {
-    const from = this.#place()?.line ?? 1;
-    const next = this.#sections.next(from, backwards);
+    const next = this.#sections.next(this.firstLine, backwards);
     if (next) this.goTo(next, { middle: false });
   }
 
@@ -407,117 +428,29 @@ class OutputViewer extends HTMLElement {
     if (!section) return;
     this.#sections.fold(section, !this.#sections.isFolded(section));
     this.#following = false;
+    this.#target = null;
     this.#lay(true);
     this.querySelector(`[data-fold="${CSS.escape(id)}"]`)?.focus({ preventScroll: true });
   }
 
   foldAll() {
+    this.#target = null;
     this.#sections.foldAll(!this.#sections.anyFolded);
     this.#lay(true);
   }
 
-  // Search
+  // Preferences
 
-  #searched() {
-    const { query, total, lines, done, problem, part } = this.found;
-    if (this.#current && !this.found.found.has(this.#current)) this.#current = 0;
-    const at = this.#current ? lines.indexOf(this.#current) + 1 : 0;
-    let words = "";
-    if (problem) words = problem;
-    else if (query && done) words = total ? text("ov_hits", { at: at ? format(at) : "–", n: format(total) }) : text("ov_no_hits");
-    else if (query) words = text("ov_searching", { n: format(total), part: Math.floor(part * 100) });
-    this.hits.textContent = words;
-    this.hits.classList.toggle("bad", Boolean(problem));
-    for (const name of ["previous", "next"]) this.querySelector(`.ov-${name}`).hidden = !lines.length;
-    if (query && lines.length && !this.#current) this.#nearestHit();
-    this.redraw();
+  prefer(name) {
+    this.preferences.set(name, !this.preferences.get(name));
+    applyPreferences(this);
+    this.#lay(true);
   }
 
-  /** While one types, what is found first at or after what is in view is shown. */
-  #nearestHit() {
-    const from = this.#place()?.line ?? 1;
-    const next = this.found.lines.find((line) => line >= from) ?? (this.found.done ? this.found.lines[0] : null);
-    if (next) this.#toHit(next);
-  }
-
-  hit(backwards) {
-    const next = this.found.next(this.#current || (this.#place()?.line ?? 1), backwards);
-    if (next) this.#toHit(next);
-  }
-
-  #toHit(line) {
-    this.#current = line;
-    this.goTo(line);
-    this.hits.textContent = text("ov_hits", { at: format(this.found.lines.indexOf(line) + 1), n: format(this.found.total) });
-    this.redraw();
-  }
-
-  startSearch() {
-    const options = {};
-    for (const button of this.querySelectorAll("[data-option]")) options[button.dataset.option] = button.getAttribute("aria-pressed") === "true";
-    this.#current = 0;
-    this.found.start(this.query.value, options);
-  }
-
-  // Preferences and tools
-
-  #prefer() {
-    const [wrap, times] = [this.preferences.get("wrap"), this.preferences.get("times")];
-    this.body.classList.toggle("ov-wrapped", wrap);
-    this.body.classList.toggle("ov-timed", times);
-    this.scroller.measured = wrap;
-    for (const [name, on] of [["wrap", wrap], ["times", times]]) this.querySelector(`[data-do="${name}"]`).setAttribute("aria-pressed", String(on));
-    this.querySelector("[data-preference=keys]").checked = this.preferences.get("keys");
-  }
-
-  prefer(name, value = !this.preferences.get(name)) {
-    this.preferences.set(name, value);
-    this.#prefer();
-    if (name !== "keys") this.#lay(true);
-  }
-
-  #listen() {
-    this.addEventListener("click", (event) => {
-      const [tool, fold, option] = ["[data-do]", "[data-fold]", "[data-option]"].map((each) => event.target.closest(each));
-      if (fold) this.fold(fold.dataset.fold);
-      else if (tool) this.act(tool.dataset.do);
-      else if (option) {
-        option.setAttribute("aria-pressed", String(option.getAttribute("aria-pressed") !== "true"));
-        this.startSearch();
-      }
-    });
-    this.query.addEventListener("input", () => this.startSearch());
-    this.search.addEventListener("submit", (event) => event.preventDefault());
-    this.querySelector(".ov-previous").addEventListener("click", () => this.hit(true));
-    this.querySelector(".ov-next").addEventListener("click", () => this.hit(false));
-    this.querySelector("[data-preference=keys]").addEventListener("change", (event) => this.prefer("keys", event.target.checked));
-    document.addEventListener("fullscreenchange", () => {
-      this.querySelector("[data-do=full]").setAttribute("aria-pressed", String(document.fullscreenElement === this));
-    });
-  }
-
-  /** What a tool or a key asks for. */
-  act(what) {
-    if (what === "error") this.toError();
-    else if (what === "end") this.toEnd();
-    else if (what === "follow") this.#following ? this.stopFollowing() : this.toEnd();
-    else if (what === "folds") this.foldAll();
-    else if (what === "times" || what === "wrap") this.prefer(what);
-    else if (what === "full") document.fullscreenElement ? document.exitFullscreen() : this.requestFullscreen?.();
-    else if (what === "help") this.help.showModal();
-  }
-
+  /** Say something where the state is told. */
   tell(words) {
     this.#tell(words);
   }
-}
-
-/** A size for people. */
-function bytes(size) {
-  const units = ["B", "KB", "MB", "GB"];
-  let unit = 0;
-  while (size >= 1000 && unit < 3) [size, unit] = [size / 1000, unit + 1];
-  return `${new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: unit && size < 10 ? 1 : 0 }).format(size)} ${units[unit]}`;
 }
 
 customElements.define("output-viewer", OutputViewer);

@@ -4,10 +4,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -46,6 +47,7 @@ def page(chromium, live_server):
     context = chromium.new_context(base_url=live_server.url, locale="en-GB", viewport={"width": 1280, "height": 900})
     context.set_default_timeout(10_000)
     page = context.new_page()
+    steady(page)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     # An answer of 4xx is told in the console too; the page itself shows it.
@@ -56,3 +58,26 @@ def page(chromium, live_server):
     yield page
     context.close()
     assert wrong == []
+
+
+def steady(page: Page) -> None:
+    """Load a page again: Chromium drops requests whenever a network interface of the machine comes or goes, as those of pods do."""
+    lost: list[str] = []
+    kinds = ("script", "stylesheet")
+    page.on("requestfailed", lambda request: lost.append(request.url) if request.resource_type in kinds else None)
+    goto = page.goto
+
+    def again(url: str, **options: Any) -> Any:
+        for _ in range(5):
+            lost.clear()
+            try:
+                answer = goto(url, **options)
+            except Error as error:
+                if "ERR_NETWORK_CHANGED" not in str(error):
+                    raise
+            else:
+                if not lost:
+                    break
+        return answer
+
+    page.goto = again

@@ -56,5 +56,8 @@ def first_in_view(page: Page) -> int:
 def at_end(page: Page) -> None:
     """Wait until the viewer shows the end."""
     page.wait_for_function(
-        "(() => { const v = document.querySelector('.ov-view'); return v.scrollTop + v.clientHeight >= v.scrollHeight - 8; })()"
+        """() => {
+            const view = document.querySelector('.ov-view');
+            return view.scrollTop + view.clientHeight >= view.scrollHeight - 8;
+        }"""
     )
