@@ -139,6 +139,6 @@ def test_without_scripts_there_is_a_link_to_the_text(chromium, live_server):
     page = context.new_page()
     page.goto(url)
     expect(page.locator("noscript p")).to_have_text("Without JavaScript the output is at the link Raw.")
-    page.get_by_role("link", name="Raw").click()
+    page.get_by_role("link", name="Raw", exact=True).click()
     expect(page.locator("body")).to_have_text("printed")
     context.close()

@@ -113,7 +113,7 @@ def test_the_whole_is_searched(opened: Page):
 
 def test_it_is_downloaded_whole(opened: Page, tmp_path: Path):
     with opened.expect_download() as download:
-        opened.get_by_role("link", name="Download").click()
+        opened.get_by_role("link", name="Download", exact=True).click()
     data = download.value.path().read_bytes()
     assert data.count(b"\n") == LINES
     assert data.endswith(b"\x1b[0m\n")

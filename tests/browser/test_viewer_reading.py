@@ -141,13 +141,13 @@ def test_a_link_beyond_the_end_shows_the_end(page: Page):
 def test_long_steps_that_went_well_are_folded_and_the_first_error_is_shown(page: Page):
     page.goto(failed())
     expect(page.locator(".ov-row", has_text="expected ';'").first).to_be_visible()
+    expect(page.locator(".ov-heading.ov-failed").first).to_contain_text("failed")
     good = page.locator(".ov-heading", has_text="#2 [1/3] FROM")
     expect(good.locator(".ov-badge")).to_have_text("✓done2.5 s51 lines")
     assert "#2 0.010 layer 10" not in shown(page)
     good.get_by_role("button", name="Unfold [1/3] FROM").click()
     expect(good.get_by_role("button", name="Fold [1/3] FROM")).to_be_focused()
     assert "#2 0.010 layer 10" in shown(page)
-    expect(page.locator(".ov-heading.ov-failed").first).to_contain_text("failed")
 
 
 def test_all_is_folded_and_unfolded_at_once(page: Page):
@@ -310,9 +310,9 @@ def test_wrapped_lines_of_any_height_are_scrolled_through_without_a_jump(page: P
 def test_raw_and_download_are_the_text(page: Page):
     page.goto(ended(b"\x1b[31mred\x1b[0m\n"))
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download").click()
+        page.get_by_role("link", name="Download", exact=True).click()
     assert download.value.path().read_bytes() == b"\x1b[31mred\x1b[0m\n"
-    page.get_by_role("link", name="Raw").click()
+    page.get_by_role("link", name="Raw", exact=True).click()
     assert page.evaluate("document.contentType") == "text/plain"
 
 
