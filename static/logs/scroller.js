@@ -132,13 +132,17 @@ export class Scroller {
     const to = () => this.#heights.above(row) + above - (middle ? (this.#view.clientHeight - this.#heights.usual) / 2 : 0);
     this.#moveTo(to());
     this.render();
-    if (this.measured) this.#moveTo(to()); // what was drawn above it may be higher than usual
+    if (!this.measured) return;
+    this.#moveTo(to()); // what was drawn above it may be higher than usual
+    this.render();
   }
 
   end() {
     this.#moveTo(this.height);
     this.render();
-    if (this.measured) this.#moveTo(this.height);
+    if (!this.measured) return;
+    this.#moveTo(this.height);
+    this.render();
   }
 
   /** Move by so many pixels. */
@@ -188,7 +192,7 @@ export class Scroller {
     this.render();
     this.moved({ up: this.#top < before, atEnd: this.atEnd });
     clearTimeout(this.#resting);
-    if (most > room) this.#resting = setTimeout(() => this.#moveTo(this.#top), 200);
+    if (most > room) this.#resting = setTimeout(() => (this.#moveTo(this.#top), this.render()), 200);
   }
 
   /** Draw what is in view. */

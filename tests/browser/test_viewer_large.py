@@ -35,8 +35,8 @@ Recorder(1, ("build",), []).append("build", {data!r}, {cursor!r})
 
 #: A row near that line is in view, and no line is still to come.
 NEAR = """(line) => {
-    const view = document.querySelector('.ov-view').getBoundingClientRect();
-    const row = [...document.querySelectorAll('.ov-row[data-line]')].find((row) => row.getBoundingClientRect().bottom > view.top + 1);
+    const { top } = document.querySelector('.ov-view').getBoundingClientRect();
+    const row = [...document.querySelectorAll('.ov-row[data-line]')].find((row) => row.getBoundingClientRect().bottom > top + 1);
     return row && Math.abs(row.dataset.line - line) < 2000 && !document.querySelector('.ov-missing');
 }"""
 
