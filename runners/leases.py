@@ -18,6 +18,8 @@ LEASE_SECONDS = 12
 RENEW_SECONDS = 3
 #: A run in a place whose watchers have not renewed its lease for so long is lost, and anyone's to settle.
 AWAY_SECONDS = 300
+#: So many runs are taken at a time. Each costs a commit and then work: the first ones' leases must not lapse meanwhile.
+TAKEN_AT_ONCE = 16
 
 
 def my_name() -> str:
@@ -57,18 +59,21 @@ def _is_held(run: Run, now: datetime) -> bool:
 
 
 def take(me: str, backends: Iterable[str], places: Collection[str] = ()) -> list[Run]:
-    """Take every launched run of these backends that nobody holds (any more), and return all that I hold.
+    """Take launched runs of these backends that nobody holds (any more), TAKEN_AT_ONCE of them, and return all that I hold.
 
     Of runs in other places than these only what their own watchers have left alone for AWAY_SECONDS.
     """
     now = timezone.now()
     until = now + timedelta(seconds=LEASE_SECONDS)
     mine: list[Run] = []
+    taken = 0
     launched = Run.objects.on_backend().filter(backend__in=list(backends), launched_at__isnull=False)
     silent = now - timedelta(seconds=AWAY_SECONDS)
     lost = Q(claimed_until__lt=silent) | Q(claimed_until=None, launched_at__lt=silent)
     for run in launched.filter(Q(place__in={"", *places}) | Q(claimed_by=me) | lost).select_related("event__repository"):
         if run.claimed_by != me:
+            if taken == TAKEN_AT_ONCE:
+                continue
             dead = _has_died(run.claimed_by)
             if not dead and _is_held(run, now):
                 continue  # without a query for each: with two watchers that is half of all runs, at every poll
@@ -77,6 +82,7 @@ def take(me: str, backends: Iterable[str], places: Collection[str] = ()) -> list
             unclaimed = Run.objects.on_backend().filter(free, pk=run.pk, epoch=run.epoch)
             if not unclaimed.update(claimed_by=me, claimed_until=until, epoch=run.epoch + 1):
                 continue
+            taken += 1
             run.claimed_by, run.claimed_until, run.epoch = me, until, run.epoch + 1
         mine.append(run)
     return mine

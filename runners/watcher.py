@@ -93,15 +93,13 @@ class Watcher:
 
     def watch_once(self, timeout: float = 0.1) -> None:
         """Do what is due, then handle what the inbox holds, waiting for it up to `timeout` seconds."""
-        if self._due("renew", leases.RENEW_SECONDS):  # first: who was stopped for a while has lost its leases
-            self._renew()
+        self._keep_leases()  # first: who was stopped for a while has lost them
         if self._due("backends", BACKENDS_SECONDS):
             self._watch_others()
         if self._due("poll", POLL_SECONDS):
             self._poll()
         if self._due("look", LOOK_SECONDS):
-            for follow in list(self.follows.values()):
-                self._guarded(follow, follow.look)
+            self._each(Follow.look)
         if self._due("give up", GIVE_UP_SECONDS):
             give_up_waiting()
         if self._due("archive", ARCHIVE_SECONDS):
@@ -131,8 +129,7 @@ class Watcher:
             self._call(work)
         except queue.Empty:
             pass
-        for follow in list(self.follows.values()):
-            self._guarded(follow, follow.flush)
+        self._each(Follow.flush)
         self._forget()
 
     def _call(self, work: Callable[[], None]) -> None:
@@ -142,6 +139,13 @@ class Watcher:
                 self._guarded(owner, work)
         else:
             work()
+
+    def _each(self, work: Callable[[Follow], None]) -> None:
+        """Do it for every followed run. With hundreds of them on a busy machine that takes longer than a lease lasts."""
+        for follow in list(self.follows.values()):
+            self._keep_leases()
+            if not follow.done:
+                self._guarded(follow, partial(work, follow))
 
     def _guarded(self, follow: Follow, work: Callable[[], None]) -> None:
         """Work for one run; what goes wrong with it does not stop the others."""
@@ -185,6 +189,7 @@ class Watcher:
         """Take up launched runs that nobody follows, and launch what waits."""
         close_old_connections()
         for run in leases.take(self.me, self.backends, {backend.place for backend in self.backends.values()}):
+            self._keep_leases()
             if run.uid not in self.follows:
                 self._take_up(run)
             if run.cancel_requested_at and (follow := self.follows.get(run.uid or "")):
@@ -236,6 +241,10 @@ class Watcher:
         finally:
             close_old_connections()
             self.inbox.put(partial(self.due.__setitem__, "poll", 0.0))
+
+    def _keep_leases(self) -> None:
+        if self._due("renew", leases.RENEW_SECONDS):
+            self._renew()
 
     def _renew(self) -> None:
         lost = leases.renew(self.me, [follow.run.pk for follow in self.follows.values()])
@@ -332,9 +341,7 @@ class Watcher:
             self._reconcile_soon()  # the backend was away, or this is the first look
         if changed is None or not changed <= self.follows.keys():
             self.due["poll"] = 0  # news of a run that is not followed: it may just have been launched
-        for uid, follow in list(self.follows.items()):
-            if changed is None or uid in changed:
-                self._guarded(follow, follow.look)
+        self._each(lambda follow: follow.look() if changed is None or follow.spec.run_uid in changed else None)
 
     def _leave(self) -> None:
         for follow in list(self.follows.values()):

@@ -30,6 +30,7 @@ class Files:
 
     def __init__(self, api: Api, path: str, container: str) -> None:
         self.api, self.path, self.container = api, path, container
+        self.ended = False  # the container has: what there is is all, and nothing is waited for
         self.fresh = True  # the stream that was handed out last was opened then, not held before
         self.adjoins = False  # it was held, and its file begins less than a second after what was read
         self._newest = b""  # stamp of the first line of the newest file
@@ -90,7 +91,7 @@ class Files:
         return bool(self._held and at.stamp) and moment(at.stamp) > self._held[0][0] - _CLOSE
 
     def _open(self, at: Cursor) -> urllib3.BaseHTTPResponse:
-        query = {"container": self.container, "follow": "true", "timestamps": "true"}
+        query = {"container": self.container, "timestamps": "true"} | ({} if self.ended else {"follow": "true"})
         return self.api.stream(self.path, query | ({"sinceTime": at.since} if at.stamp else {}), self._seconds)
 
     def _first_stamp(self) -> bytes:

@@ -57,6 +57,7 @@ def follow(
                 at = Cursor(pod=now.pod_uid)
             if now.ended and at.total == now.expected_bytes:
                 return
+            files.ended = now.ended
             files.path, before = f"/api/v1/namespaces/{namespace}/pods/{now.pod}/log", at.total
             how = yield from _answer(files, now, at, how)
             if now.ended and files.fresh and (how == "end" or (how == "gone" and at.total == before)):

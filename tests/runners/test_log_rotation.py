@@ -159,6 +159,13 @@ def test_a_file_that_nobody_followed_is_a_gap(log):
     reader.read()
 
 
+def test_what_an_ended_container_printed_is_read_without_waiting_for_more(log):
+    log.stays = True
+    log.print()
+    log.end()
+    assert Reader(log).read() == log.printed
+
+
 def test_a_small_output_is_not_looked_at_twice(log):
     reader = Reader(log)
     log.print(20)

@@ -49,6 +49,15 @@ def test_a_run_is_taken_by_watchers_of_its_place_alone():
     assert [taken.pk for taken in leases.take("a", ["local"], {A})] == [run.pk]
 
 
+def test_a_few_runs_are_taken_at_a_time():
+    """The first ones' leases must not lapse while hundreds of others are taken and taken up."""
+    runs = [launched("") for _ in range(leases.TAKEN_AT_ONCE + 3)]
+    assert len(leases.take("a", ["local"])) == leases.TAKEN_AT_ONCE
+    assert len(leases.take("b", ["local"])) == 3
+    assert len(leases.take("a", ["local"])) == leases.TAKEN_AT_ONCE
+    assert Run.objects.exclude(claimed_by="").count() == len(runs)
+
+
 def test_a_run_of_a_cluster_is_taken_from_everywhere():
     run = launched("")
     assert [taken.pk for taken in leases.take("b", ["local"], {B})] == [run.pk]

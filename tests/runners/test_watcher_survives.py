@@ -42,6 +42,24 @@ def test_it_goes_on_when_the_database_was_away(watcher: Watcher, monkeypatch: py
 
 
 @pytest.mark.django_db
+def test_it_renews_its_leases_while_it_goes_through_many_runs(watcher: Watcher, monkeypatch: pytest.MonkeyPatch):
+    """Looking after hundreds of them on a busy machine takes longer than a lease lasts."""
+    done: list[str] = []
+
+    class Slow:
+        done = False
+
+        def look(self) -> None:
+            done.append("look")
+            watcher.due["renew"] = 0.0  # as when it has taken RENEW_SECONDS
+
+    monkeypatch.setattr(watcher, "_renew", lambda: done.append("renew"))
+    watcher.follows = {str(number): Slow() for number in range(3)}
+    watcher._each(Slow.look)
+    assert done == ["renew", "look"] * 3
+
+
+@pytest.mark.django_db
 def test_an_output_that_cannot_be_archived_holds_up_no_other(watcher: Watcher, settings, tmp_path: Path, caplog):
     folder = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / "output")}}
     settings.STORAGES = {**settings.STORAGES, "default": folder}

@@ -25,6 +25,7 @@ class LogServer:
         self.files: list[list[bytes]] = [[]]
         self.ended = False
         self.goes_on = False
+        self.stays = False  # followers get no end even then, like those of a node that answers nobody any more
         self.hold_back = threading.Event()  # followers send nothing until it is set
         self.hold_back.set()
         self.followers = 0
@@ -81,7 +82,7 @@ class LogServer:
         """What a GET brings, as it comes."""
         with self._changed:
             number, at = len(self.files) - 1, 0
-            if query.get("follow"):
+            if "limitBytes" not in query:
                 self.followers += 1
                 self._changed.notify_all()
         if "limitBytes" in query:
@@ -97,7 +98,7 @@ class LogServer:
                     if self.goes_on and number < len(self.files) - 1:
                         number, at = len(self.files) - 1, 0
                         continue
-                    if self.ended or not query.get("follow"):
+                    if (self.ended and not self.stays) or not query.get("follow"):
                         return
                     self._changed.wait(0.05)
             yield b"".join(line for line in lines if line >= since)
@@ -138,6 +139,7 @@ def log_server(folder: Path) -> Iterator[tuple[LogServer, str]]:
     try:
         yield log, str(config)
     finally:
+        log.stays = False
         log.end()
         log.hold_back.set()
         server.shutdown()
