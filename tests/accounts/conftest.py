@@ -1,7 +1,9 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
+
+from tests.support.roles import group_of
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def member(db):
 
     def make(role: str, name: str = "") -> User:
         user = User.objects.create_user(name or role or "newcomer", password="correct horse battery")
-        user.groups.set(Group.objects.filter(name=role))
+        user.groups.set(group_of(role))
         return user
 
     return make

@@ -9,6 +9,7 @@ from accounts.models import ApiToken, AuditEntry
 from logs.models import Log
 from repos.credentials import store_git_login
 from tests.support import rows
+from tests.support.roles import group_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("required")]
 
@@ -88,7 +89,7 @@ def test_a_group_of_ones_own_is_made_changed_and_deleted_and_the_audit_tells(pag
 
 @pytest.mark.parametrize("role", ["viewer", "builder", "admin"])
 def test_the_groups_that_are_roles_stay(page, role):
-    group = Group.objects.get(name=role)
+    (group,) = group_of(role)
     assert page.post(f"/admin/auth/group/{group.pk}/change/", {"name": "x", "permissions": []}).status_code == 403
     assert page.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 403
     page.post("/admin/auth/group/", {"action": "delete_selected", "_selected_action": [group.pk], "post": "yes"})

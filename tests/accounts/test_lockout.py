@@ -140,7 +140,7 @@ def test_unlock_wants_to_know_whom():
         call_command("unlock")
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_guesses_sent_all_at_once_are_not_tried_more_often():
     statuses: list[int] = []
     together = threading.Barrier(12)

@@ -141,7 +141,7 @@ def test_history_says_that_credentials_changed_and_not_to_what(api, app):
     api.patch("/repo/app/", {"repo": "https://new.example.com/app"})
     assert [entry.msg for entry in Log.objects.order_by("id")] == [
         f"repository app added: repo_name: app; repo: {URL}; git credentials set",
-        "repository app changed: git credentials set",
+        "repository app changed: git credentials replaced",
         f"repository app changed: repo: {URL} → https://new.example.com/app; git credentials removed",
     ]
 

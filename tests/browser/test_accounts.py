@@ -3,13 +3,14 @@
 import re
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from accounts.models import ApiToken, AuditEntry, BrowserSession
 from tests.browser.axe import faults
+from tests.support.roles import group_of
 
-pytestmark = [pytest.mark.django_db(transaction=True, serialized_rollback=True), pytest.mark.needs_browser]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_browser]
 
 PASSWORD = "correct horse battery"
 
@@ -22,7 +23,7 @@ def required(settings):
 @pytest.fixture
 def root() -> User:
     user = User.objects.create_user("root", password=PASSWORD)
-    user.groups.set(Group.objects.filter(name="admin"))
+    user.groups.set(group_of("admin"))
     return user
 
 

@@ -1,9 +1,10 @@
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from tests.support import rows
+from tests.support.roles import group_of
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +73,7 @@ def test_a_repository_named_like_a_path_is_reached(client: Client):
 def test_a_viewer_is_told_why_nothing_can_be_built_here(client: Client, path):
     rows.event(rows.repository(), status="4")
     viewer = User.objects.create_user("vera")
-    viewer.groups.set(Group.objects.filter(name="viewer"))
+    viewer.groups.set(group_of("viewer"))
     client.force_login(viewer)
     page = client.get(path).content.decode()
     assert "You may look here, but not build" in page

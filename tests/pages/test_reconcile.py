@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
@@ -14,6 +14,7 @@ from runners.backends.local import LocalBackend
 from runners.backends.local_build import write_json
 from runners.models import Installation, Run, new_uid
 from tests.support import rows
+from tests.support.roles import group_of
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +33,7 @@ def login_required(settings):
 
 def user(role: str) -> User:
     made = User.objects.create_user("ada")
-    made.groups.set([Group.objects.get(name=role)])
+    made.groups.set(group_of(role))
     return made
 
 

@@ -2,11 +2,12 @@
 send their credentials to whatever has the name."""
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 
 from ci_portal.registration import CheckRequest, find
 from repos.models import Repository
+from tests.support.roles import group_of
 
 pytestmark = pytest.mark.django_db
 BASE, EVIL = "https://git.Example/team", "https://git.evil.example/team/app.git"
@@ -25,7 +26,7 @@ def sender(client: Client):
 
     def log_in(role: str) -> Client:
         user = User.objects.create_user(role, password="correct horse battery")
-        user.groups.set(Group.objects.filter(name=role))
+        user.groups.set(group_of(role))
         client.force_login(user)
         return client
 

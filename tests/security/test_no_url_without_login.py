@@ -9,7 +9,9 @@ from django.urls import URLPattern, get_resolver
 from tests.support import rows
 
 pytestmark = pytest.mark.django_db
-PUBLIC = {"login/", "logout/", "i18n/setlang/", "favicon.ico", "schema/", "docs/"}
+PUBLIC = {"login/", "logout/", "i18n/setlang/", "favicon.ico", "schema/", "docs/", "login/oidc/", "login/oidc/callback/"}
+#: Each tests by itself what it tells whom: a link to choose a password, and a picture for whoever has its key.
+PUBLIC |= {"users/link/<uidb64>/<token>/", "repos/<path:name>/badge.svg"}
 ROUTES = [str(entry.pattern) for entry in get_resolver().url_patterns if isinstance(entry, URLPattern)]
 
 
