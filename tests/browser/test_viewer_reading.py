@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.viewing import at_end, ended, first_in_view, running, shown
+from tests.browser.viewing import at_end, ended, expect_height, first_in_view, running, shown
 from tests.logs.test_sections import BUILDKIT
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.django_db(transaction=True)]
@@ -274,12 +274,12 @@ def test_wrapping_and_times_are_kept(page: Page):
     expect(page.locator("[data-line='1'] time")).to_be_hidden()
     expect(page.locator("[data-line='1']")).to_be_visible()
     expect(page.locator("[data-line='1']")).to_be_visible()
-    assert page.locator("[data-line='1']").bounding_box()["height"] == 24
+    expect_height(page, 1, "== 24")
     page.keyboard.press("w")
     page.keyboard.press("t")
     page.reload()
     expect(page.locator("[data-line='1'] time")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
-    assert page.locator("[data-line='1']").bounding_box()["height"] > 48
+    expect_height(page, 1, "> 48")
     expect(page.get_by_role("button", name="Wrap")).to_have_attribute("aria-pressed", "true")
 
 

@@ -41,16 +41,20 @@ def shown(page: Page) -> list[str]:
 
 
 def first_in_view(page: Page) -> int:
-    """The number of the first line that can be seen."""
-    return int(
-        page.evaluate(
-            """() => {
+    """The number of the first line that can be seen, once there is one: what is scrolled to may still be on its way."""
+    found = page.wait_for_function(
+        """() => {
                 const top = document.querySelector('.ov-view').getBoundingClientRect().top;
                 const rows = [...document.querySelectorAll('.ov-row[data-line]')];
-                return rows.find((row) => row.getBoundingClientRect().bottom > top + 1).dataset.line;
+                return rows.find((row) => row.getBoundingClientRect().bottom > top + 1)?.dataset.line;
             }"""
-        )
     )
+    return int(found.json_value())
+
+
+def expect_height(page: Page, line: int, condition: str) -> None:
+    """Wait until the line is drawn with a height in px that meets the condition, like "== 24"."""
+    page.wait_for_function(f"document.querySelector('[data-line=\"{line}\"]')?.getBoundingClientRect().height {condition}")
 
 
 def at_end(page: Page) -> None:

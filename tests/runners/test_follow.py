@@ -154,7 +154,7 @@ def test_a_stream_that_never_ends_does_not_hold_an_overdue_run(run, pool, monkey
 
 def test_a_run_that_ended_while_the_portal_was_away_is_read_for_as_long_as_something_comes(run, pool, monkeypatch):
     for constant in ("OVERDUE_SECONDS", "LAST_SECONDS"):
-        monkeypatch.setattr(follow, constant, 0.3)
+        monkeypatch.setattr(follow, constant, 1.5)
     cluster = overdue_cluster()
     ended = ContainerState("clone", timezone.now(), timezone.now(), 0, report={"bytes": 99, "cksum": 1})
     cluster.told = replace(cluster.told, finished=True, containers=(ended, replace(ended, name="build")))
@@ -163,7 +163,7 @@ def test_a_run_that_ended_while_the_portal_was_away_is_read_for_as_long_as_somet
         held.look()
         held._receive(held.stream_number, Piece(b"x", str(number)))
         held.flush()
-        time.sleep(0.1)
+        time.sleep(0.3)  # ten times: longer than that, each time shorter
     cluster.over.set()
     assert (held.reading, held.recorder.cursor("clone")) == ("clone", "10")
 

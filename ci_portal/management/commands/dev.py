@@ -79,6 +79,8 @@ class Command(BaseCommand):
                 for number in (signal.SIGINT, signal.SIGTERM):  # a handler is taken away while the interpreter ends, this is not
                     signal.signal(number, signal.SIG_IGN)
         self.stdout.write("Stopped.")
+        self.stdout.flush()
+        os._exit(0)  # ending the interpreter would give signals that still come their way again
 
     def _wait(self, children: list[Child], address: str, stopping: threading.Event) -> None:
         """Say where to look once the web server answers; return when asked to stop. Raises CommandError when a child ends."""
