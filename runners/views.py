@@ -15,7 +15,7 @@ from logs.models import Log, Output
 from runners.models import Run
 from runners.serializers import PORTAL, WIRE, RunSerializer, described
 
-TIMES = ("launched_at", "started_at", "finished_at")
+TIMES = ("launched_at", "started_at", "finished_at", "cancel_requested_at")
 COMPARED = {
     name: attribute
     for name, attribute in {**WIRE, **PORTAL}.items()

@@ -88,6 +88,15 @@ def test_a_filter_that_can_not_be_read_is_refused(api, events, query, field):
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (400, [field])
 
 
+@pytest.mark.parametrize("table", ["repo", "event", "job", "log"])
+def test_no_parameter_of_a_list_breaks_on_a_text_it_does_not_expect(api, table):
+    described = api.get("/schema/?format=json").json()["paths"][f"/{table}/"]["get"]["parameters"]
+    names = [parameter["name"] for parameter in described if parameter["in"] == "query"]
+    assert "search" in names
+    answers = {name: api.get(f"/{table}/", {name: "\x17no time, no number"}).status_code for name in names}
+    assert {name: status for name, status in answers.items() if status not in (200, 400)} == {}
+
+
 def test_every_field_of_a_row_but_derived_ones_is_a_filter(api, repository):
     """A script can ask for what it was shown."""
     Log.objects.record("m", repo_name=repository.repo_name)
