@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
@@ -24,7 +24,8 @@ class PushMark:
     """When BuildKit, which builds and pushes in one container, began to push: by a line that no step of a build can print."""
 
     #: Of `--progress=plain`: what a step prints itself comes behind a time ("#7 0.123 …").
-    LINE = re.compile(rb"(?:^|\n)#\d+ (?P<words>pushing layers)\s*(?:\n|$)")
+    #: A push that is over at once has only its closing line, with how long it took.
+    LINE = re.compile(rb"(?:^|\n)#\d+ pushing layers(?: (?P<took>\d+\.\d+)s(?: done)?)?\s*(?:\n|$)")
 
     def __init__(self, known: dict[str, Any] | None) -> None:
         self.at: datetime | None = parse_datetime((known or {}).get("push", {}).get("started") or "")
@@ -35,8 +36,8 @@ class PushMark:
         if self.at:
             return
         data = self._rest + piece.data
-        if b"pushing layers" in data and self.LINE.search(data):
-            self.at = piece.printed_at
+        if b"pushing layers" in data and piece.printed_at and (line := self.LINE.search(data)):
+            self.at = piece.printed_at - timedelta(seconds=float(line["took"] or 0))
         self._rest = data[data.rfind(b"\n", 0, -1) :][-64:] if data else b""
 
 

@@ -48,6 +48,12 @@ def test_it_is_found_where_pieces_cut_the_line():
     assert mark.at == at(2)
 
 
+def test_a_push_that_is_over_at_once_began_as_long_before_as_its_only_line_says():
+    mark = PushMark(None)
+    mark.take(Piece(b"#9 exporting layers done\n#9 pushing layers 2.0s done\n", "1", at(9)))
+    assert mark.at == at(7)
+
+
 @pytest.mark.parametrize("printed", [b"#7 0.123 pushing layers\n", b"pushing layers\n", b"say #9 pushing layers\n"])
 def test_what_a_step_of_the_build_prints_begins_no_push(printed):
     mark = PushMark(None)
