@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db import IntegrityError
 from django.utils import timezone
 
+from ci_portal.api.connections import release_connection
 from ci_portal.api.problems import Problem, field_error, invalid
 from ci_portal.api.retry import in_transaction
 from ci_portal.registration import CheckRequest, Wanted, find, register
@@ -103,9 +104,10 @@ def remote_of(wanted: Wanted) -> git.Remote:
 
 def ask_remote(wanted: Wanted) -> Source:
     """Resolve branch or tag with one `ls-remote`. Raises Problem."""
-    asked_at = timezone.now()
+    remote, asked_at = remote_of(wanted), timezone.now()
+    release_connection()
     try:
-        resolved = git.resolve(remote_of(wanted), wanted.chosen.branch, wanted.chosen.tag)
+        resolved = git.resolve(remote, wanted.chosen.branch, wanted.chosen.tag)
     except git.GitError as error:
         raise git_problem(error) from None
     return Source(resolved.ref, resolved.commit, asked_at)

@@ -86,14 +86,13 @@ def _database() -> dict[str, Any]:
     chosen = PORTAL.database
     if chosen.engine == "mysql":
         return {
-            "ENGINE": "django.db.backends.mysql",
+            "ENGINE": "ci_portal.mysql",
             "NAME": chosen.name,
             "HOST": chosen.host,
             "PORT": chosen.port,
             "USER": chosen.user,
             "PASSWORD": chosen.password.get_secret_value(),
-            "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": True,
+            "CONN_MAX_AGE": 0,  # given back to the pool after each request
             # Sessions in UTC: the original's TIMESTAMP columns convert by the session's zone, Django's DATETIME columns don't.
             "OPTIONS": {
                 "charset": "utf8mb4",

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from ci_portal.api.connections import without_connection
 from ci_portal.api.filters import BIGGEST, refuse_parameters
 from ci_portal.api.problems import Problem, field_error, invalid
 from logs import byte_range, stream
@@ -134,7 +135,7 @@ def text(request: Request, output: Output) -> HttpResponseBase:
     headers["Content-Length"] = str(end - start)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{output.size}"
-    body = () if request.method == "HEAD" else _begun(read(output, start, end))
+    body = () if request.method == "HEAD" else _begun(without_connection(read(output, start, end)))
     return StreamingHttpResponse(body, status=206 if wanted else 200, content_type=TEXT, headers=headers)
 
 

@@ -21,6 +21,7 @@ import orjson
 from django.apps import apps
 from django.db import close_old_connections, connection
 
+from ci_portal.api.connections import release_connection
 from logs.models import Output
 from logs.reading import read
 
@@ -239,7 +240,7 @@ def live(run_id: int, position: int = 0) -> Iterator[bytes]:
     followed = HUB.join(run_id)
     try:
         yield b"retry: 1000\n\n"
-        _release_connection()  # the request's own: a run that waits may print nothing for hours
+        release_connection()  # the request's own: a run that waits may print nothing for hours
         while True:
             if not followed.wait(position, HEARTBEAT):
                 yield ALIVE
@@ -256,22 +257,16 @@ def live(run_id: int, position: int = 0) -> Iterator[bytes]:
                         return
                 if position == before:
                     return  # the bytes are gone: the output was removed
-                _release_connection()
+                release_connection()
             elif end is not None:
                 yield end
                 return
     finally:
         HUB.leave(followed)
-        _release_connection()
+        release_connection()
 
 
 def _history(output: Output | None, start: int, end: int) -> Iterator[Event]:
     row = Output.objects.filter(pk=output.pk).first() if output else None  # not the follower's: reading brings it up to date
     if row:
         yield from encode(start, read(row, start, end), last=True)
-
-
-def _release_connection() -> None:
-    """Hold no connection to the database while waiting for output."""
-    if not connection.in_atomic_block:
-        connection.close()

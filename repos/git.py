@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from git.cmd import Git
 
@@ -76,6 +77,10 @@ FETCH_SECONDS = 60.0
 #: Bytes that `look_inside` may store, and that any command may print.
 FETCH_BYTES = 128 * 1024 * 1024
 OUTPUT_BYTES = 32 * 1024 * 1024
+#: How many questions one process has open at one host, and how many seconds one waits for its turn: each is a git process of its
+#: own, and a hundred at once would keep each other, and the portal, from being done in time.
+AT_ONCE = 8
+TURN_SECONDS = 60.0
 _NOT_SERVED = "git_commit_not_served"
 _ERROR_BYTES = 64 * 1024
 #: Seconds between two looks at the size of the scratch folder.
@@ -83,6 +88,8 @@ _LOOK_SECONDS = 0.25
 #: The first git that knows http.curloptResolve; an older one would ignore it and dial whatever the name resolves to.
 _OLDEST_GIT = (2, 37)
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_turns: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()  # of the hosts that are being asked
+_turns_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +313,19 @@ def _size(folder: Path) -> int:
 
 
 @contextmanager
+def _turn(host: str) -> Iterator[None]:
+    """One of the places of those who ask this host. Raises GitTimeout where none becomes free in time."""
+    with _turns_lock:
+        places = _turns.setdefault(host, threading.BoundedSemaphore(AT_ONCE))
+    if not places.acquire(timeout=TURN_SECONDS):
+        raise GitTimeout(f"{AT_ONCE} other questions to {host} are not answered yet: try again later.")
+    try:
+        yield
+    finally:
+        places.release()
+
+
+@contextmanager
 def _session(remote: Remote) -> Iterator[_Session]:
     """Judge the remote's address, and lay out a scratch folder with its credential. Raises GitError and its subclasses."""
     parts = urls.parts(remote.url)
@@ -313,7 +333,7 @@ def _session(remote: Remote) -> Iterator[_Session]:
     login = remote.login or GitLogin(split.username, split.password)
     addresses = allowed_addresses(parts.host, parts.port)
     _check_git()
-    with tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
+    with _turn(parts.host), tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
         folder = Path(name)
         yield _Session(folder, split.url, parts.host, login, environment(folder, split.url, parts, addresses, login, remote.ca_pem))
 

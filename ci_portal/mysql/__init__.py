@@ -1,0 +1,1 @@
+"""Django's MySQL backend with a pool of connections (DATABASES' ENGINE)."""

@@ -1,0 +1,59 @@
+"""Django's MySQL backend, whose connections come from a pool and go back to it (docs/decisions/0018-database-connections.md).
+
+Each request is a greenlet of its own, for which Django would open a connection of its own: some hundred requests at once would be
+refused by a database that serves 151 (MariaDB's max_connections), and each would pay for logging in.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pymysql
+from django.db import OperationalError
+from django.db.backends.mysql import base
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+from sqlalchemy.exc import TimeoutError as NoneIsFree
+from sqlalchemy.pool import QueuePool
+
+#: Connections of one process: so many stay open, so many there are at most.
+KEPT = 8
+MOST = 40
+#: Seconds that one waits for a connection when all are in use; seconds after which one is opened anew.
+WAIT_SECONDS = 30
+OLD_SECONDS = 1800
+#: "Too many connections", as the database itself says it.
+TOO_MANY = 1040
+
+_pools: dict[tuple[object, ...], QueuePool] = {}
+_lock = threading.Lock()
+
+
+class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc,unused-ignore]
+    """A connection to the database, taken out of the process's pool; `close` puts it back."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """One that works. Raises OperationalError where the database is away, or all stay in use for WAIT_SECONDS."""
+        where = tuple(conn_params.get(name) for name in ("host", "port", "unix_socket", "user", "database"))
+        with _lock:
+            pool = _pools.get(where)
+            if pool is None:
+                pool = _pools[where] = self._pool(conn_params)
+        try:
+            return pool.connect()
+        except NoneIsFree:
+            raise OperationalError(TOO_MANY, f"all {MOST} connections of this process are in use") from None
+
+    def _pool(self, conn_params: dict[str, Any]) -> QueuePool:
+        def connect() -> Any:
+            return super(DatabaseWrapper, self).get_new_connection(conn_params)
+
+        return QueuePool(
+            connect,
+            pool_size=KEPT,
+            max_overflow=MOST - KEPT,
+            timeout=WAIT_SECONDS,
+            recycle=OLD_SECONDS,
+            pre_ping=True,  # a database that was started anew has closed those that waited here
+            dialect=MySQLDialect_pymysql(dbapi=pymysql),
+        )
