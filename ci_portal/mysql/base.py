@@ -6,6 +6,7 @@ refused by a database that serves 151 (MariaDB's max_connections), and each woul
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -27,6 +28,7 @@ TOO_MANY = 1040
 
 _pools: dict[tuple[object, ...], QueuePool] = {}
 _lock = threading.Lock()
+os.register_at_fork(after_in_child=lambda: _pools.clear())  # two processes must not speak over one connection
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc,unused-ignore]

@@ -1,6 +1,7 @@
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,21 @@ def test_a_silent_server_is_given_up_and_nothing_of_git_stays(server, remote, sc
     assert time.monotonic() - begun < 5
     assert list(scratch.iterdir()) == []
     assert not _processes_that_mention(server.url("app.git"))
+
+
+def test_a_host_is_not_asked_more_at_once_than_it_can_answer(app, server, remote, monkeypatch):
+    monkeypatch.setattr(git, "AT_ONCE", 2)
+    monkeypatch.setattr(git, "TURN_SECONDS", 0.2)
+    app.commit({"a": "1"})
+    server.silent.add("silent.git")
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(failure, remote("silent.git"), seconds=2) for _ in range(2)]
+        time.sleep(1)
+        error = failure(remote())
+        assert (type(error), error.code) == (git.GitTimeout, "git_timeout")
+        assert "2 other questions to localhost" in str(error)
+        assert {type(question.result()) for question in asked} == {git.GitTimeout}
+    assert git.resolve(remote()).commit
 
 
 def _processes_that_mention(text: str) -> list[bytes]:
