@@ -91,9 +91,9 @@ def test_output_over_the_limit_is_cut_there_and_the_rest_is_counted(place: Site)
 
 
 def test_a_gigabyte_over_the_limit_is_counted_to_the_last_byte(place: Site):
-    place.branch(
-        "gigabyte", "RUN /bin/busybox yes 'a line of some length, that a gigabyte has many of' | /bin/busybox head -c 1000000000\n"
-    )
+    """Also what the node threw away before it was read: the container's own count tells how much that was."""
+    line = "a line of some length, that a gigabyte has many of; " * 20
+    place.branch("gigabyte", f"RUN /bin/busybox yes '{line}' | /bin/busybox head -c 1000000000\n")
     with place.portal(output={"limit_bytes": LIMIT}, build={"builder": "buildah"}) as stand:
         stand.portal.start_web()
         stand.portal.start_watcher()
@@ -102,4 +102,7 @@ def test_a_gigabyte_over_the_limit_is_counted_to_the_last_byte(place: Site):
         assert event["status"] == "3", event["reason"]
         known = stand.portal.output_status(run_id)
         assert (known["size"], known["verdict"]) == (LIMIT, "gap")
-        assert known["not_stored"] > 900_000_000
+        lost = re.search(r"build: (\d+) of \d+ bytes are missing", known["verdict_detail"])
+        read = sum(stream["raw_bytes"] for stream in known["streams"])
+        assert known["not_stored"] == read - LIMIT
+        assert read + int(lost[1] if lost else 0) > 1_000_000_000
