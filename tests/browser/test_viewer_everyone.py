@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import axe
 from tests.browser.test_viewer_reading import failed, numbered
-from tests.browser.viewing import ended, running
+from tests.browser.viewing import at_end, ended, running
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.django_db(transaction=True)]
 COLOURS = "".join(f"\x1b[{code}mcolour {code}\x1b[0m " for code in (2, 31, 33, 36, 37, 41, 93, 97, 107))
@@ -32,8 +32,10 @@ def test_axe_finds_nothing_in_a_live_output(page: Page, scheme: str):
     recorder.append("build", numbered(1, 100) + COLOURS.encode() + b"\n#1 [1/1] RUN x\n#1 0.1 y\n", "1")
     page.goto(url)
     expect(page.locator(".ov-status")).to_have_text("Live")
+    at_end(page)
     page.locator(".ov-view").hover()
     page.mouse.wheel(0, -300)
+    expect(page.get_by_role("button", name="Follow")).to_have_attribute("aria-pressed", "false")
     recorder.append("build", b"#1 0.2 z\n", "2")
     expect(page.locator(".ov-pill")).to_have_text("1 new line")
     assert axe.faults(page) == []

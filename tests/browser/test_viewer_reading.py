@@ -153,10 +153,10 @@ def test_long_steps_that_went_well_are_folded_and_the_first_error_is_shown(page:
 def test_all_is_folded_and_unfolded_at_once(page: Page):
     page.goto(failed())
     page.get_by_role("button", name="Unfold all").click()
-    assert "#2 0.010 layer 10" in shown(page)
+    expect(page.get_by_text("#2 0.010 layer 10")).to_be_visible()
     page.get_by_role("button", name="Fold all").click()
     expect(page.get_by_role("button", name="Unfold all")).to_be_visible()
-    assert page.locator(".ov-row[data-line]").count() < 30
+    page.wait_for_function("document.querySelectorAll('.ov-row[data-line]').length < 30")
 
 
 def test_containers_have_their_verdicts_and_the_gap_is_where_it_is(page: Page):
