@@ -192,8 +192,12 @@ def _container_reason(seen: Seen, containers: tuple[ContainerState, ...]) -> Why
             sentence = f"Out of memory in {container.name}: give builds more (kubernetes.resources), or make them need less."
             return Why(Cause.OUT_OF_MEMORY, sentence)
     for container in containers:
-        if deleted and (container.report.get("error") == "stopped" or container.exit_code == 143):
+        stopped = container.report.get("error") == "stopped"
+        if deleted and (stopped or container.exit_code == 143):
             break
+        if stopped:  # SIGTERM came from outside, as from a kubelet that was started anew and does not want the pod any more
+            told = "The node stopped the build, although nobody had deleted its pod."
+            return Why(Cause.DISRUPTED, told, disrupted=True)
         if container.exit_code:
             sentence = container.report.get("why") or f"{container.name} failed with exit code {container.exit_code}."
             return Why(of_report(container.name, container.report.get("error")), sentence)

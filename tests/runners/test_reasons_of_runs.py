@@ -143,6 +143,13 @@ def test_a_step_that_a_deleted_pod_interrupted_is_not_told_as_failed():
     assert found.problem == "The pod was deleted before the build ended."
 
 
+def test_a_build_that_its_node_stopped_by_itself_did_not_fail_by_itself():
+    """As a kubelet does that was started anew while its disk is full."""
+    found = state(pod(CLONED, ended(code=1, tail=STOPPED, error="stopped"), phase="Failed"))
+    assert found.problem == "The node stopped the build, although nobody had deleted its pod."
+    assert found.disrupted
+
+
 def test_a_pod_that_ended_because_its_job_was_deleted_is_told_so():
     deleted = {"deletionTimestamp": ago(-30), "deletionGracePeriodSeconds": 30}
     stopped = ended(code=1, tail=STOPPED, error="stopped")
