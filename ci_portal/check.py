@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from ci_portal.api.connections import release_connection
 from ci_portal.api.problems import Problem, field_error, invalid
-from ci_portal.api.retry import in_transaction
+from ci_portal.api.retry import InTurn, in_transaction
 from ci_portal.registration import CheckRequest, Wanted, find, register
 from events.models import Event, IdempotencyKey
 from repos import git
@@ -22,6 +22,8 @@ from runners.record import Source, record, target
 
 #: git errors that are the user's to correct in the request answer 422; a remote that can't be asked answers 424.
 GIT_STATUS = {git.InvalidUrl: 400, git.AddressRefused: 400, git.HostUnreachable: 424, git.GitTimeout: 424}
+#: Checks of one repository lock its row, and scripts like to send many at once.
+_RECORDING = InTurn()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = N
     wanted = look_up(request)
     source = ask_remote(wanted)
     try:
-        event, run, created = in_transaction(lambda: _write(wanted, source, actor, request.force, idempotency))
+        with _RECORDING:
+            event, run, created = in_transaction(lambda: _write(wanted, source, actor, request.force, idempotency))
     except _KeyTaken:
         assert idempotency is not None
         return replay(idempotency) or check(request, actor, idempotency)

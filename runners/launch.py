@@ -10,6 +10,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from ci_portal.api.retry import InTurn
 from repos.credentials import CredentialUnreadable, mark_used
 from runners.backend import backend_named
 from runners.backends.base import Backend, BackendError, Refused, Unreachable
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a launch may take before another process may take it over; launching twice is harmless, so this is short.
 LAUNCH_SECONDS = 60
+#: Launches are counted one after the other.
+_COUNTING = InTurn()
 #: What is said of a run whose launch another machine began.
 LOST = f"The machine that began to launch it has not been heard of for {AWAY_SECONDS // 60} minutes: see to the portal there."
 
@@ -36,7 +39,7 @@ def _claim(run: Run, who: str, in_turn: bool) -> bool:
         return False  # begun on another machine, where it may even run
     if not limit or run.cancel_requested_at or run.status == Run.LAUNCHING:  # one whose launch was begun has its place already
         return run.claim_launch(who, until, place)
-    with transaction.atomic():
+    with _COUNTING, transaction.atomic():
         LaunchGate.lock()
         same = Run.objects.filter(backend=run.backend)  # there is a limit for each backend
         free = max(0, limit - same.on_backend().exclude(pk=run.pk).count())

@@ -136,8 +136,7 @@ def _rows(stand: Stand, builds: list[Build]) -> Iterator[str]:
         yield f"{untidy} runs were not tidied up after"
 
 
-def _objects(stand: Stand) -> Iterator[str]:
-    """What the cluster holds, and what the portal's own comparison says of it."""
+def _left(stand: Stand) -> Iterator[str]:
     space = stand.site.shop.space
     for kind in ("jobs", "pods", "secrets"):
         for item in space.admin.request("GET", space.path(kind), query={"labelSelector": RUN_UID})[0]["items"]:
@@ -146,6 +145,14 @@ def _objects(stand: Stand) -> Iterator[str]:
                 yield f"Secret {name} is left"
             elif status.get("active") or status.get("phase") in ("Pending", "Running"):
                 yield f"{kind[:-1]} {name} still runs"
+
+
+def _objects(stand: Stand) -> Iterator[str]:
+    """What the cluster holds, and what the portal's own comparison says of it."""
+    deadline = time.monotonic() + 30  # the cluster removes what belonged to a deleted Job in its own time
+    while (left := list(_left(stand))) and time.monotonic() < deadline:
+        time.sleep(1)
+    yield from left
     said = stand.portal.folder / "reconcile.log"
     deadline = time.monotonic() + 30
     compare = partial(stand.portal.manage, "reconcile", "--dry-run", log="reconcile.log")
