@@ -11,7 +11,7 @@ production := DJANGO_SETTINGS_MODULE=tests.settings CI_PORTAL_DATABASE__ENGINE=m
   CI_PORTAL_PORTAL__BASE_URL=https://portal.example
 no_server := not (fuzz or needs_buildah or needs_registry or needs_cluster or needs_mariadb or needs_uwsgi or needs_browser)
 
-.PHONY: help run test lint lock ci audit soak
+.PHONY: help run test bench lint lock ci audit soak
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -31,6 +31,9 @@ lint: .venv/dev.stamp ## check style, types, the direction of imports, and that 
 	PYTHONPATH=. .venv/bin/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(python) manage.py makemigrations --check --dry-run
 	$(production) $(python) manage.py check --deploy --fail-level WARNING
+
+bench: .venv/dev.stamp ## measure what the portal costs beside the least possible, on the cluster of KUBECONFIG (ARGS="--only check")
+	$(python) -m bench $(ARGS)
 
 soak: .venv/dev.stamp ## builds and faults at random on the cluster of KUBECONFIG, and an audit of all that is left (MINUTES=30 SEED=…)
 	$(python) -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

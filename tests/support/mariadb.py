@@ -115,8 +115,11 @@ def _program(name: str) -> str:
 
 
 @contextmanager
-def run_mariadb() -> Iterator[MariaDB]:
-    """Run a new, empty server until the block ends. mariadbd won't run as root: there it runs as the user mysql."""
+def run_mariadb(memory: str = "64M") -> Iterator[MariaDB]:
+    """Run a new, empty server until the block ends, with so much memory for tables.
+
+    mariadbd won't run as root: there it runs as the user mysql.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ci-portal-mariadb-"))
     account = pwd.getpwnam("mysql") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
     os.chown(folder, account.pw_uid, account.pw_gid)
@@ -129,7 +132,12 @@ def run_mariadb() -> Iterator[MariaDB]:
         raise RuntimeError(f"mariadb-install-db: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     server = MariaDB(free_port(), folder / "socket", password=secrets.token_hex(16))
     # Durability costs seconds and protects nothing here: 2 outlives a killed server, though not a machine that loses its power.
-    fast = ["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=64M", "--skip-log-bin"]
+    fast = [
+        "--innodb-flush-log-at-trx-commit=2",
+        "--innodb-flush-method=nosync",
+        f"--innodb-buffer-pool-size={memory}",
+        "--skip-log-bin",
+    ]
     listen = ["--bind-address=127.0.0.1", f"--port={server.port}", f"--socket={server.socket}", f"--pid-file={folder / 'pid'}"]
     server.command = (_program("mariadbd"), *given, *listen, *fast)
     server.start()
