@@ -5,18 +5,15 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ci_portal.config import is_loopback, use_development_defaults
-from tests.support.dev import CONFIGURED, Dev, dev, until  # noqa: F401 (a fixture)
+from tests.support.dev import CONFIGURED, Dev, development, until
+
 
 def children(pid: int) -> dict[str, int]:
     """The management commands that it runs, with their process ids."""
@@ -27,6 +24,12 @@ def children(pid: int) -> dict[str, int]:
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().decode().split("\0")
                 found[words[2]] = int(entry)
     return found
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    with development(tmp_path) as made:
+        yield made
 
 
 def test_it_says_where_it_is_with_the_sample_registered_and_ends_on_ctrl_c(dev: Dev):

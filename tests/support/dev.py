@@ -5,11 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.portal import ROOT, Portal, free_port
 
@@ -67,9 +66,10 @@ def until(ask: Callable[[], Any], seconds: float) -> Any:
     return answer
 
 
-@pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Dev]:
-    dev = Dev(tmp_path, [])
+@contextmanager
+def development(folder: Path) -> Iterator[Dev]:
+    """What was started on the folder is ended with the block."""
+    dev = Dev(folder, [])
     yield dev
     for process in dev.started:
         process.terminate()
