@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from django.db import models
 from rest_framework import serializers
+from rest_framework.relations import PKOnlyObject
 
 from ci_portal.api.columns import TextColumn
 from ci_portal.api.texts import FreeText, Text
@@ -61,6 +64,15 @@ class WireSerializer(serializers.ModelSerializer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.changes: list[str] = []
+
+    @cached_property
+    def _shown_by(self) -> list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]]:
+        """Of each field its wire name, how to get the value from a row, and how to show one that is not None."""
+        return [(str(field.field_name), getter(field), field.to_representation) for field in self._readable_fields]
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """The row under its wire names, as REST framework does it, in a third of its time: a list has a thousand values."""
+        return {name: None if (value := get(instance)) is None else show(value) for name, get, show in self._shown_by}
 
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
         """Build a field; texts are never null on the wire, though adopted columns may be."""
@@ -145,6 +157,18 @@ class WireSerializer(serializers.ModelSerializer):
 
     def guard(self, row: Any, changed: set[str]) -> None:
         """Refuse a change of these attributes by raising a Problem. Every change is allowed here."""
+
+
+def getter(field: serializers.Field) -> Callable[[Any], Any]:
+    """How to get the field's value from a row, None where there is none."""
+    if type(field).get_attribute is serializers.Field.get_attribute and len(field.source_attrs) == 1:
+        return attrgetter(*field.source_attrs)
+
+    def related(row: Any) -> Any:
+        found = field.get_attribute(row)
+        return None if isinstance(found, PKOnlyObject) and found.pk is None else found
+
+    return related
 
 
 def plain(value: Any) -> Any:

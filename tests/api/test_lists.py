@@ -129,11 +129,35 @@ def fill(table, count):
 
 
 @pytest.mark.parametrize("table", ["repo", "event", "job", "log"])
-@pytest.mark.parametrize("count", [1, 12])
-def test_a_list_takes_two_queries_however_long_it_is(api, table, count, django_assert_num_queries):
+@pytest.mark.parametrize(("count", "queries"), [(1, 1), (10, 1), (12, 2)])
+def test_a_list_takes_two_queries_however_long_it_is_and_one_where_a_page_has_all(
+    api, table, count, queries, django_assert_num_queries
+):
     fill(table, count)
-    with django_assert_num_queries(2):
-        assert api.get(f"/{table}/").json()["count"] == count
+    with django_assert_num_queries(queries):
+        assert api.get(f"/{table}/?page_size=10").json()["count"] == count
+
+
+def test_more_rows_than_are_counted_have_pages_like_any_and_no_count(api, events, monkeypatch):
+    monkeypatch.setattr("ci_portal.api.pagination.COUNTED", 4)
+    first = api.get("/event/?page_size=2").json()
+    assert (first["count"], [row["name"] for row in first["results"]]) == (None, ["e5", "e4"])
+    last = api.get("/event/?page_size=2&page=3").json()
+    assert (last["count"], last["next"], [row["name"] for row in last["results"]]) == (5, None, ["e1"])
+    assert api.get("/event/?status=2,4&page_size=1").json()["count"] == 2
+
+
+def test_no_more_rows_are_counted_than_the_answer_tells(api, events, monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr("ci_portal.api.pagination.COUNTED", 4)
+    with django_assert_num_queries(2) as asked:
+        api.get("/event/?page_size=2")
+    (counting,) = [query["sql"] for query in asked if "COUNT(" in query["sql"]]
+    assert "LIMIT 5" in counting
+
+
+def test_a_page_behind_the_last_is_refused(api, events):
+    answer = api.get("/event/?page_size=2&page=4")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "page")
 
 
 @pytest.mark.parametrize("table", ["repo", "event", "job", "log"])
