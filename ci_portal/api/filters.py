@@ -92,6 +92,8 @@ def time_filters(wire: str, attribute: str, *, old: bool = False) -> dict[str, d
 class Given(FilterSet):
     """A FilterSet that makes only the filters that the query names: all of a table's would take longer than its SELECT."""
 
+    base_filters: dict[str, django_filters.Filter]
+
     def __init__(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
         self.base_filters = {name: each for name, each in self.base_filters.items() if name in (data or ())}
         super().__init__(data, *args, **kwargs)

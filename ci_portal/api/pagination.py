@@ -44,9 +44,9 @@ class PageNumberPagination(pagination.PageNumberPagination):
         rows = list(queryset[start : start + size + 1]) if number else []
         if not rows and number != 1:
             raise invalid(field_error("page", "there is no such page; the first is 1, and `next` leads to each that follows."))
-        self.count = start + len(rows) if len(rows) <= size else counted(queryset)
-        self.page = OnePage(rows[:size], number, len(rows) > size)
-        return self.page.rows
+        self.count: int | None = start + len(rows) if len(rows) <= size else counted(queryset)
+        self.page = OnePage(number, len(rows) > size)  # type: ignore[assignment]
+        return rows[:size]
 
     def get_paginated_response(self, data: Any) -> Response:
         """The envelope."""
@@ -68,7 +68,6 @@ class PageNumberPagination(pagination.PageNumberPagination):
 class OnePage:
     """What links to the pages beside it are made from."""
 
-    rows: list[Any]
     number: int
     more: bool
 
