@@ -30,13 +30,11 @@ def run(place: Place, plan: Plan) -> list[Result]:
     lines, readers = plan.repeats(300, 20), plan.sized(READERS, 5)
     loop = f'i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo "bench line $i ends"; /bin/busybox usleep 50000; done'
     place.branch("lines", f"RUN /bin/busybox sleep 2; {loop}; /bin/busybox sleep 1\n")
-    # buildah hands a step's lines on one by one; BuildKit gathers them for a tenth of a second, for all readers alike.
-    with place.portal(build={"builder": "buildah"}) as site:
-        site.wait_for_watcher()
-        job = site.checked(place.check(branch="lines", ca_secret="test-ca"))["job"]
-        path = until(lambda: _log_of(place, job["name"]), 60)
-        reading = Reading(place.shop.space.kubeconfig, site.port, job["id"])
-        floor, ours = asyncio.run(reading.all(path, readers))
+    site = place.buildah
+    job = site.checked(place.check(branch="lines", ca_secret="test-ca"))["job"]
+    path = until(lambda: _log_of(place, job["name"]), 60)
+    reading = Reading(place.shop.space.kubeconfig, site.port, job["id"])
+    floor, ours = asyncio.run(reading.all(path, readers))
     return [_result(lines, readers, floor, ours)]
 
 

@@ -29,8 +29,8 @@ def run(place: Place, plan: Plan) -> list[Result]:
     lines = plan.sized(LINES, 2_000)
     loud = f'BEGIN {{ for (i = 0; i < {lines}; i++) printf "%06d {WORDS}\\n", i }}'
     place.branch("loud", f"RUN /bin/busybox sleep 1; /bin/busybox awk '{loud}'; /bin/busybox sleep 1\n")
-    # buildah hands on what a step prints; BuildKit adds its own time to each line.
-    with place.portal(build={"builder": "buildah"}) as site, place.mariadb.connect(site.database) as database:
+    site = place.buildah
+    with place.mariadb.connect(site.database) as database:
         watched = Watched(site, place.shop.space, database)
         body = place.check(branch="loud", ca_secret="test-ca")
         run_id = watched.build(body)
@@ -48,7 +48,7 @@ class Watched:
 
     def __init__(self, site: BenchPortal, space: Namespace, database: pymysql.connections.Connection) -> None:
         self.site, self.space, self.database = site, space, database
-        self.pid = site.wait_for_watcher()
+        self.pid = site.watcher()
         self.cpu: list[float] = []
         self.bytes = 0
         self.took = 0.0

@@ -70,6 +70,13 @@ class Place:
         """A branch of team/app.git whose Dockerfile has this step."""
         self.application.commit({"Dockerfile": DOCKERFILE + step, "busybox": BUSYBOX.read_bytes()}, branch=name)
 
+    @cached_property
+    def buildah(self) -> BenchPortal:
+        """A portal for rows about output: buildah hands on each line at once, BuildKit gathers lines for a tenth of a second."""
+        site = self.stack.enter_context(self.portal(build={"builder": "buildah"}))
+        site.wait_for_watcher()
+        return site
+
     @contextmanager
     def portal(self, engine: str = "mysql", cluster: bool = True, **sections: Any) -> Iterator[BenchPortal]:
         """A portal as production runs it (uWSGI and its watcher), with a database of its own and without rate limits."""
