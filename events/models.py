@@ -71,6 +71,12 @@ class Event(models.Model):
             models.Index(fields=["fingerprint"], name="event_fingerprint"),
             models.Index(fields=["ctime"], name="event_ctime"),
             models.Index(fields=["created_by"], name="event_created_by"),
+            # What scripts look an event up by.
+            models.Index(fields=["name"], name="event_name"),
+            models.Index(fields=["job"], name="event_job"),
+            models.Index(fields=["image_tag"], name="event_image_tag"),
+            models.Index(fields=["commit"], name="event_commit"),
+            models.Index(fields=["digest"], name="event_digest"),
             # What retention looks for every hour: the oldest, those of each repository, and the oldest records.
             models.Index(fields=["finished_at"], name="event_finished_at"),
             models.Index(fields=["repo", "status", "managed"], name="event_of_repository"),

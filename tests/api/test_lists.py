@@ -64,7 +64,8 @@ def test_an_empty_list_has_one_page(api):
         ("search=app v0", ["e4", "e2"]),
         ("ordering=name", ["e1", "e2", "e3", "e4", "e5"]),
         ("ordering=-Image_tag,ctime_utc", ["e1", "e3", "e5", "e2", "e4"]),
-        ("ordering=Image_tag", ["e4", "e2", "e5", "e3", "e1"]),
+        ("ordering=Image_tag", ["e2", "e4", "e1", "e3", "e5"]),
+        ("ordering=-Image_tag", ["e5", "e3", "e1", "e4", "e2"]),
     ],
 )
 def test_events_are_found_by_wire_names(api, events, query, expected):
