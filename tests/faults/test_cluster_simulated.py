@@ -35,7 +35,7 @@ SIMULATED = {
 #: How a tenth of the builds fails: by exit code, by not saying the digest, or by saying what is not true.
 FAILURES = {
     "exits with 1": "exit code 1",
-    "tells no digest": "The build ended without telling the digest of its image",
+    "tells no digest": "The builder ended without reporting the pushed image's digest",
     "tells a digest that is nowhere": "The registry does not have the digest",
     "tells another commit": "instead of " + COMMIT,
 }
