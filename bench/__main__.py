@@ -32,6 +32,9 @@ ROWS: dict[str, tuple[int, ...]] = {
     "viewer": (10_000, 100_000, 1_000_000),
 }
 
+#: Rows that need a cluster.
+CLUSTER = {"check", "build", "line", "output", "many"}
+
 
 def measured(names: list[str], place: Place, plan: Plan) -> list[Result]:
     """Run rows one after the other."""
@@ -50,8 +53,9 @@ def grown(names: list[str], place: Place, plan: Plan, sizes: list[int]) -> tuple
     for name in names:
         for size in sizes or ROWS[name]:
             for result in measured([name], place, Plan(plan.quick, size, plan.repeat)):
-                points.setdefault(f"{name}, {result.what}", []).append((size, result.ours.median))
-                result.what += f" at {size:,}"
+                what = result.what.replace(f"{size:,}", "n")
+                points.setdefault(f"{name}, {what}", []).append((size, result.ours.median))
+                result.what += f" at {size:,}" if what == result.what else ""
                 results.append(result)
     return results, {what: exponent(found) for what, found in points.items()}
 
@@ -80,6 +84,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it ends the servers too
     names = [name for name in ROWS if name in (given.only or ROWS)]
+    if CLUSTER & set(names) and not os.environ.get("KUBECONFIG"):
+        parser.error(f"KUBECONFIG must name a cluster for {', '.join(sorted(CLUSTER & set(names)))}; the others: --only ROW")
     exponents: dict[str, float] = {}
     began, before = datetime.now(UTC), machine()
     with tempfile.TemporaryDirectory(prefix="ci-portal-bench-") as folder:

@@ -58,7 +58,8 @@ def run(place: Place, plan: Plan) -> list[Result]:
     """The row. `size` is the number of lines."""
     lines = plan.sized(LINES, 5_000)
     with place.portal("sqlite", cluster=False) as site:
-        site.shell(RECORD.format(many=lines, few=FEW))
+        recording = site.manage("shell", "--verbosity", "0", "-c", RECORD.format(many=lines, few=FEW), log="shell.log")
+        assert recording.wait(280) == 0, site.logs()
         with chromium(site) as tab:
             paint, least = alternate(plan.repeats(9, 2), lambda: tab.painted(1), lambda: tab.painted(2))
         # In a browser of its own each, so that neither has what the other left behind.
