@@ -22,6 +22,7 @@ from runners.backends.kubernetes_records import Cursor, Records
 
 PIECE_BYTES = 256 * 1024
 QUIET_SECONDS = 60  # without a byte the stream is opened anew: a dead connection looks just like a quiet build
+ENDED_SECONDS = 1.0  # the same once the container has ended: what there is now is all, and a kubelet that is busy closes late
 _BREAKS = 5  # in a row without a byte between them
 _BLOCK = 1 << 16
 
@@ -59,7 +60,7 @@ def follow(
                 return
             files.ended = now.ended
             files.path, before = f"/api/v1/namespaces/{namespace}/pods/{now.pod}/log", at.total
-            how = yield from _answer(files, now, at, how)
+            how = yield from _answer(files, now, at, how, lambda: (seen := place()) is None or seen.ended)
             if now.ended and files.fresh and (how == "end" or (how == "gone" and at.total == before)):
                 return
             breaks = breaks + 1 if how in ("cut", "gone") and at.total == before else 0
@@ -71,11 +72,11 @@ def follow(
         files.close()
 
 
-def _answer(files: Files, now: Place, at: Cursor, before: str) -> Generator[Piece, None, str]:
+def _answer(files: Files, now: Place, at: Cursor, before: str, over: Callable[[], bool]) -> Generator[Piece, None, str]:
     """Yield what one request brings, moving `at`; returns how it ended.
 
     end, cut, quiet (no byte for long), gone, or after a rotation: done (read to the end of its file), left (it went on to another
-    file by itself). `before`: how the one before ended.
+    file by itself). `before`: how the one before ended; `over` tells whether the container has ended.
     """
     try:
         reply = files.next(at, QUIET_SECONDS)
@@ -88,7 +89,7 @@ def _answer(files: Files, now: Place, at: Cursor, before: str) -> Generator[Piec
     whole = before in ("done", "left") or (before == "end" and (now.ended or files.adjoins))
     records = Records(at, whole and not files.fresh)
     try:
-        return (yield from _pieces(reply, records, files))
+        return (yield from _pieces(reply, records, files, over))
     except ReadTimeoutError:
         return "quiet"
     except HTTPError:
@@ -97,7 +98,9 @@ def _answer(files: Files, now: Place, at: Cursor, before: str) -> Generator[Piec
         reply.close()
 
 
-def _pieces(reply: urllib3.BaseHTTPResponse, records: Records, files: Files) -> Generator[Piece, None, str]:
+def _pieces(
+    reply: urllib3.BaseHTTPResponse, records: Records, files: Files, over: Callable[[], bool]
+) -> Generator[Piece, None, str]:
     """What one answer brings: at once where it is little, up to PIECE_BYTES at a time where more is waiting already."""
     more, heard = _readable(reply), time.monotonic()
     while True:
@@ -106,7 +109,7 @@ def _pieces(reply: urllib3.BaseHTTPResponse, records: Records, files: Files) -> 
             silent = time.monotonic() - heard
             if files.read_out(records.cursor, silent):
                 return "done"
-            if silent >= QUIET_SECONDS:
+            if silent >= QUIET_SECONDS or (silent >= ENDED_SECONDS and not files.ended and over()):
                 return "quiet"
             continue
         data = reply.read1(_BLOCK)

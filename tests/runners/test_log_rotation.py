@@ -166,6 +166,15 @@ def test_what_an_ended_container_printed_is_read_without_waiting_for_more(log):
     assert Reader(log).read() == log.printed
 
 
+def test_a_stream_that_its_node_leaves_open_is_not_waited_for_once_the_container_has_ended(log):
+    log.stays = True
+    reader = Reader(log)
+    log.print()
+    wait_for(lambda: sum(len(piece.data) for piece in reader.pieces) == len(log.printed))
+    assert reader.finish() == log.printed
+    assert reader.suspicions == []
+
+
 def test_a_small_output_is_not_looked_at_twice(log):
     reader = Reader(log)
     log.print(20)
