@@ -249,15 +249,16 @@ def live(run_id: int, position: int = 0) -> Iterator[bytes]:
                 return
             end, tip, output = followed.end, followed.tip, followed.output
             if position < tip:
-                before = position
-                for event in followed.after(position) or _history(output, position, tip):
+                before, held = position, followed.after(position)
+                for event in held or _history(output, position, tip):
                     yield event.message
                     position = event.end
                     if followed.stopped:
                         return
                 if position == before:
                     return  # the bytes are gone: the output was removed
-                release_connection()
+                if not held:
+                    release_connection()
             elif end is not None:
                 yield end
                 return

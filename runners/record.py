@@ -132,7 +132,7 @@ def _free_stamps(repository: Repository, chosen: BuildSettings) -> Iterator[str]
             taken = {names[str(key)] for key in Event.objects.filter(name_key__in=names).values_list("name_key", flat=True)}
             taken |= {tags[str(key)] for key in Event.objects.filter(tag_key__in=tags).values_list("tag_key", flat=True)}
         yield from (stamp for stamp in batch if stamp not in taken)
-        many = 700  # of the minute
+        many = 26 if many == 1 else 700  # the minute's first letters, then all that it has
 
 
 def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor: str, force: bool) -> tuple[Event, bool]:
