@@ -136,13 +136,21 @@ def _rows(stand: Stand, builds: list[Build]) -> Iterator[str]:
         yield f"{untidy} runs were not tidied up after"
 
 
+def _story(stand: Stand, name: str) -> str:
+    """What the rows and the cluster know of a run, for whoever looks for the cause."""
+    columns = "status, epoch, ctime, launched_at, finished_at, tidied_at, cancel_requested_at, reason"
+    rows = stand.site.mariadb.execute(f"SELECT {columns} FROM runner WHERE name = '{name}'", database=stand.database)
+    job = stand.site.shop.space.get("jobs", name)
+    return f"row {[str(value) for row in rows for value in row]}, Job {job and job['status']}"
+
+
 def _left(stand: Stand) -> Iterator[str]:
     space = stand.site.shop.space
     for kind in ("jobs", "pods", "secrets"):
         for item in space.admin.request("GET", space.path(kind), query={"labelSelector": RUN_UID})[0]["items"]:
             name, status = item["metadata"]["name"], item.get("status", {})
             if kind == "secrets":
-                yield f"Secret {name} is left"
+                yield f"Secret {name} is left, of {item['metadata']['creationTimestamp']}: {_story(stand, name)}"
             elif status.get("active") or status.get("phase") in ("Pending", "Running"):
                 yield f"{kind[:-1]} {name} still runs"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from ci_portal.config import is_loopback, use_development_defaults
 from tests.support.dev import CONFIGURED, Dev, development, until
@@ -112,6 +113,25 @@ def test_it_refuses_a_port_that_is_taken(dev: Dev):
     process, _ = dev.start("--no-sample", port=asked.port)
     assert process.wait(20) == 1
     assert re.search(r"can't be listened on \(Address already in use", dev.said())
+
+
+def test_the_first_start_makes_an_admin_whose_password_is_in_a_file_of_ones_own(dev: Dev):
+    process, asked = dev.run("--no-sample", CI_PORTAL_AUTH__MODE="required")
+    (file,) = dev.folder.glob("first-admin-password")
+    assert file.stat().st_mode & 0o777 == 0o600
+    password = file.read_text().strip()
+    assert str(file) in dev.said()
+    assert password not in dev.said()
+    with requests.Session() as browser:
+        assert browser.get(f"{asked.url}/repo/").status_code == 401
+        browser.get(f"{asked.url}/login/")
+        form = {"username": "admin", "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        assert browser.post(f"{asked.url}/login/", form).status_code == 200
+        assert browser.get(f"{asked.url}/users/").status_code == 200
+    process.terminate()
+    assert process.wait(10) == 0
+    dev.run("--no-sample")
+    assert file.read_text().strip() == password
 
 
 @pytest.mark.needs_buildah

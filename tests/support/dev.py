@@ -45,10 +45,10 @@ class Dev:
         self.started.append(process)
         return process, asked
 
-    def run(self, *arguments: str, port: int = 0) -> tuple[subprocess.Popen, Portal]:
+    def run(self, *arguments: str, port: int = 0, **environment: str) -> tuple[subprocess.Popen, Portal]:
         """Start it and wait until it says where it is."""
         before = self.said().count("CI Portal is at")
-        process, asked = self.start(*arguments, port=port)
+        process, asked = self.start(*arguments, port=port, **environment)
         until(lambda: self.said().count("CI Portal is at") > before or process.poll() is not None, 90)
         assert process.poll() is None, self.said()
         return process, asked

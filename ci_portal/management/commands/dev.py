@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts import users
 from ci_portal.config import BASE_DIR, is_loopback
 from ci_portal.registration import CheckRequest, find, register
 from logs.models import Log
@@ -60,6 +62,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stopping.set())
         _check_address(address)
         call_command("migrate", interactive=False, verbosity=0)
+        _make_first_admin()
         local = settings.PORTAL.build.backend == "local"
         if local and not shutil.which("buildah"):
             self.stderr.write("buildah is not installed: builds wait until it is (tools/install-buildah.sh installs it).")
@@ -115,13 +118,31 @@ def _check_address(address: str) -> None:
         ) from None
 
 
+def _password_file() -> Path:
+    """Where the first admin's password is told, to whoever may read the portal's own files."""
+    return BASE_DIR / settings.PORTAL.build.folder / "first-admin-password"
+
+
+def _make_first_admin() -> None:
+    """Make the user `admin` where there is no user yet. Only a file of mode 0600 has the password: a terminal may be recorded."""
+    if get_user_model()._default_manager.exists():
+        return
+    password, file = secrets.token_urlsafe(16), _password_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        written.write(f"{password}\n")
+    user = users.create("admin", "admin")
+    user.set_password(password)
+    user.save(update_fields=["password"])
+
+
 def _who_may(address: str) -> str:
-    """What to say of users: how to make the first admin, where there is none yet."""
-    mode = settings.PORTAL.auth.mode
-    if not get_user_model()._default_manager.exists():
-        what = "Everyone on this machine may do everything (auth.mode is open). " if mode == "open" else "Nobody can log in yet. "
-        return f"{what}The first admin is made with: .venv/bin/python manage.py create_user YOUR_NAME --role admin\n"
-    return f"Log in at http://{address}/login/\n" if mode == "required" else ""
+    """What to say of users."""
+    free = "Everyone on this machine may do everything (auth.mode is open). " if settings.PORTAL.auth.mode == "open" else ""
+    file = _password_file()
+    told = f"; the password of admin is in {file}, which may go once it was changed" if file.exists() else ""
+    return f"{free}Log in at http://{address}/login/{told}.\n"
 
 
 def _answers(address: str) -> bool:
