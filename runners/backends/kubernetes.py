@@ -58,16 +58,18 @@ class KubernetesBackend:
             job = self._create_job(spec)
         except ApiError as error:
             raise as_backend_error(error) from None
+        if not job["spec"].get("suspend") and not self.settings.queue:
+            return  # another launch let it go, and gave it its Secret before; by now the Secret may have been taken away for good
         try:
             self._create(f"{self._core}/secrets", manifest.build_secret(spec, secrets, job))
         except ApiError as error:
             refusal = as_backend_error(error, "The build's Secret")
             if isinstance(refusal, Refused):
                 if not job["spec"].get("suspend"):
-                    return  # another launch let it go, and so gave it its Secret before
+                    return  # the queue let it go: another launch gave it its Secret
                 self.delete(spec)
             raise refusal from None
-        if job["spec"].get("suspend") and not self.settings.queue:
+        if not self.settings.queue:
             try:
                 self.api.request("PATCH", f"{self._jobs}/{spec.name}", {"spec": {"suspend": False}}, content_type=MERGE_PATCH)
             except ApiError as error:

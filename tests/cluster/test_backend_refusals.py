@@ -122,6 +122,16 @@ def test_a_job_that_another_launch_let_go_is_not_taken_back(shop: Workshop):
     shop.backend.delete(spec)
 
 
+def test_a_launch_that_comes_after_the_secret_was_taken_away_makes_no_other(shop: Workshop):
+    """A watcher that stood still, and wakes when the run is over: nobody would take away what it makes now."""
+    spec = shop.spec(FILES)
+    shop.backend.launch(spec, SECRETS)
+    shop.backend.settled(spec)
+    shop.backend.launch(spec, SECRETS)
+    assert shop.space.get("secrets", spec.name) is None
+    shop.backend.delete(spec)
+
+
 def test_a_missing_namespace_is_a_refusal(shop: Workshop):
     backend = KubernetesBackend(replace(shop.settings, namespace="no-such-namespace"), shop.backend.api.kubeconfig)
     with pytest.raises(Refused, match="may not create jobs in namespace no-such-namespace"):
