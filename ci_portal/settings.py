@@ -232,6 +232,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        # A connection that was lost is told by whoever needed it, in a line; the pool would tell it again, with a traceback.
+        "sqlalchemy.pool": {"level": "CRITICAL"},
         # runserver's; what uWSGI logs of a request is in uwsgi.ini
         "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False, "filters": ["without_queries"]},
     },

@@ -92,6 +92,17 @@ def test_a_server_that_was_started_anew_is_asked_over_new_connections(request_, 
     assert ask(request_())
 
 
+def test_a_connection_that_was_lost_in_use_is_given_back_without_a_traceback_in_the_log(request_, server: MariaDB, caplog):
+    first = request_()
+    ask(first)
+    server.kill()
+    first.close()
+    server.start()
+    server.wait()
+    assert ask(request_())
+    assert caplog.records == []
+
+
 def test_a_process_that_is_forked_does_not_use_its_parents(request_):
     first = request_()
     before = ask(first)
