@@ -10,6 +10,7 @@ import asyncio
 import re
 import ssl
 import time
+from base64 import b64decode
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,7 @@ class Reading:
         cluster = self.cluster["clusters"][0]["cluster"]
         given: dict[str, Any] = {"cafile": cluster.get("certificate-authority")}
         if data := cluster.get("certificate-authority-data"):
-            import base64
-
-            given = {"cadata": base64.b64decode(data).decode()}
+            given = {"cadata": b64decode(data).decode()}
         return ssl.create_default_context(**given)
 
 

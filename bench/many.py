@@ -1,6 +1,5 @@
 """A thousand builds at once on simulated nodes, beside the same Jobs without a portal.
 
-The portal records and launches them all; the floor makes the same Jobs and Secrets with as many threads as the portal has for it.
 The portal records and launches them all; the floor makes the same Jobs and Secrets, as fast as four threads can.
 """
 
@@ -9,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,28 +24,13 @@ from bench.measure import Result, Series, Target, cpu_seconds, memory
 from bench.place import BenchPortal, Place, Plan, until
 from runners.backends.kubernetes_api import ApiError
 from tests.support.cluster import Namespace
-from tests.support.portal import ROOT
+from tests.support.recorded import record_builds
 
 BUILDS = 1_000
 REPOSITORIES = 10
 COMMIT = "c" * 40
 SECONDS = 5  # that each pod pretends to run
 NODES = 4
-#: Run in the portal's environment: record builds as a check does, and leave their launch to the watcher.
-RECORD = """
-import sys, django
-django.setup()
-from django.db import transaction
-from repos.models import Repository
-from runners.record import BuildSettings, Source, record
-repositories, builds, commit = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-for number in range(repositories):
-    name = f"app-{number:02}"
-    repository = Repository.objects.create(repo_name=name, repo=f"https://git.example/team/{name}.git")
-    for _ in range(builds // repositories):
-        with transaction.atomic():
-            record(repository, Source("refs/heads/main", commit), BuildSettings(), "bench", force=True)
-"""
 PODS = {"node_selector": {"localcluster": "simulated"}, "tolerations": [{"key": "localcluster", "operator": "Exists"}]}
 
 
@@ -89,9 +72,7 @@ class Portal:
     def builds(self, space: Namespace, builds: int) -> tuple[float, float]:
         """Record so many, and wait for their outcomes; returns seconds in all, and from the last pod's end to the last outcome."""
         ends, before, began = Ends(space), cpu_seconds(self.pid), time.time()
-        command = [sys.executable, "-c", RECORD, str(REPOSITORIES), str(builds), COMMIT]
-        done = subprocess.run(command, cwd=ROOT, env=self.site.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+        record_builds(self.site, REPOSITORIES, builds, COMMIT)
         until(lambda: not self._ask("SELECT COUNT(*) FROM event WHERE status IN ('1', '2')")[0], 280, 0.25)
         self.cpu, self.memory = cpu_seconds(self.pid) - before, memory(self.pid) * 1.048576
         latest, succeeded = self._ask("SELECT UNIX_TIMESTAMP(MAX(finished_at)), SUM(status = '3') FROM event")

@@ -8,7 +8,6 @@ collection.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from bench.measure import Result, Series, Target, alternate
 from bench.place import BenchPortal, Place, Plan
-from tests.browser.conftest import ARGUMENTS, steady
+from tests.browser.conftest import started_chromium, steady
 
 LINES, FEW = 1_000_000, 100
 #: What only a page's main thread does.
@@ -156,9 +155,5 @@ def private_memory(pid: int) -> float:
 @contextmanager
 def chromium(site: BenchPortal) -> Iterator[Tab]:
     """The system's Chromium, with one page."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "Chromium is not installed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with started_chromium() as browser:
         yield Tab(site, browser)
-        browser.close()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from django.db import IntegrityError
 from django.utils import timezone
 
-from ci_portal.api.connections import release_connection
 from ci_portal.api.problems import Problem, field_error, invalid
 from ci_portal.api.retry import InTurn, in_transaction
 from ci_portal.registration import CheckRequest, Wanted, find, register
@@ -108,7 +107,6 @@ def remote_of(wanted: Wanted) -> git.Remote:
 def ask_remote(wanted: Wanted) -> Source:
     """Resolve branch or tag with one `ls-remote`. Raises Problem."""
     remote, asked_at = remote_of(wanted), timezone.now()
-    release_connection()
     try:
         resolved = git.resolve(remote, wanted.chosen.branch, wanted.chosen.tag)
     except git.GitError as error:

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from ci_portal.api.connections import release_connection
 from ci_portal.api.problems import Problem
 from ci_portal.check import ask_remote, git_problem, look_up, remote_of
 from ci_portal.registration import CheckRequest, Wanted
@@ -77,9 +76,7 @@ def _inside(wanted: Wanted, source: Source, spec: BuildSpec) -> Iterator[Point]:
     """Do Dockerfile and build path exist in that commit?"""
     paths: list[git.Wanted] = [("dockerfile", spec.dockerfile, "file"), ("build_path", spec.build_path, "directory")]
     try:
-        remote = remote_of(wanted)
-        release_connection()
-        problems = dict(git.look_inside(remote, git.Resolved(source.ref, source.commit), paths))
+        problems = dict(git.look_inside(remote_of(wanted), git.Resolved(source.ref, source.commit), paths))
     except git.GitError as error:
         yield Point("dockerfile", False, str(git_problem(error).detail), error.field)
         return

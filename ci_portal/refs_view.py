@@ -12,7 +12,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.roles import Level, level_of
-from ci_portal.api.connections import release_connection
 from ci_portal.api.filters import refuse_parameters
 from ci_portal.api.parsers import fields_of
 from ci_portal.check import git_problem, look_up, remote_of
@@ -54,9 +53,7 @@ class RefsView(APIView):
         body.is_valid(raise_exception=True)
         wanted = look_up(CheckRequest(**body.validated_data, may_change_logins=level_of(request) >= Level.ADMIN))
         try:
-            remote = remote_of(wanted)
-            release_connection()
-            refs = git.list_refs(remote)
+            refs = git.list_refs(remote_of(wanted))
         except git.GitError as error:
             raise git_problem(error) from None
         branches, tags = sorted(refs.branches, key=lambda name: (name != refs.default, name)), sorted(refs.tags, key=_newest_first)

@@ -27,6 +27,7 @@ from weakref import WeakValueDictionary
 
 from git.cmd import Git
 
+from ci_portal.api.connections import release_connection
 from repos import git_failures, refs, urls
 from repos.addresses import allowed_addresses
 from repos.credentials import GitLogin
@@ -328,6 +329,7 @@ def _turn(host: str) -> Iterator[None]:
 @contextmanager
 def _session(remote: Remote) -> Iterator[_Session]:
     """Judge the remote's address, and lay out a scratch folder with its credential. Raises GitError and its subclasses."""
+    release_connection()  # a remote may take its time
     parts = urls.parts(remote.url)
     split = urls.split(remote.url)
     login = remote.login or GitLogin(split.username, split.password)

@@ -48,7 +48,7 @@ class PageNumberPagination(pagination.PageNumberPagination):
         rows = list(queryset[start : start + size + 1]) if number else []
         if not rows and number != 1:
             raise invalid(field_error("page", "there is no such page; the first is 1, and `next` leads to each that follows."))
-        self.count: int | None = start + len(rows) if len(rows) <= size else counted(queryset)
+        self.count = start + len(rows) if len(rows) <= size else counted(queryset)
         self.page = OnePage(number, len(rows) > size)  # type: ignore[assignment]
         return rows[:size]
 

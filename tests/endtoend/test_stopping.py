@@ -3,13 +3,14 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.endtoend.stage import LINES, WORDS, Stage, local_stage
+from tests.support.portal import until
 
 pytestmark = [pytest.mark.needs_buildah, pytest.mark.needs_registry]
 
@@ -21,14 +22,6 @@ SOON = 6.0
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with local_stage(tmp_path_factory.mktemp("stopping")) as stage:
         yield stage
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return answer
 
 
 def checked(stage: Stage, branch: str) -> Any:

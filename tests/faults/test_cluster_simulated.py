@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +17,7 @@ from tests.faults.conftest import seeds
 from tests.support.cluster import Namespace
 from tests.support.cluster_control import ClusterControl
 from tests.support.fault_site import Fault, Site, Stand
-from tests.support.portal import ROOT
+from tests.support.recorded import record_builds
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 
@@ -39,21 +37,6 @@ FAILURES = {
     "tells a digest that is nowhere": "The registry does not have the digest",
     "tells another commit": "instead of " + COMMIT,
 }
-#: Run in the portal's environment: record builds as a check does, and leave their launch to the watchers.
-RECORD = """
-import sys, django
-django.setup()
-from django.db import transaction
-from repos.models import Repository
-from runners.record import BuildSettings, Source, record
-repositories, builds, commit = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-for number in range(repositories):
-    name = f"app-{number:02}"
-    repository = Repository.objects.create(repo_name=name, repo=f"https://git.example/team/{name}.git")
-    for _ in range(builds // repositories):
-        with transaction.atomic():
-            record(repository, Source("refs/heads/main", commit), BuildSettings(), "tests", force=True)
-"""
 
 
 @dataclass
@@ -117,9 +100,7 @@ def stand(place: Site, simulated: None) -> Iterator[Stand]:
 
 def recorded(stand: Stand) -> list[int]:
     """Record the builds; returns the ids of their events."""
-    command = [sys.executable, "-c", RECORD, str(REPOSITORIES), str(BUILDS), COMMIT]
-    done = subprocess.run(command, cwd=ROOT, env=stand.portal.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    record_builds(stand.portal, REPOSITORIES, BUILDS, COMMIT)
     return [row[0] for row in rows(stand, "SELECT id FROM event ORDER BY id")]
 
 

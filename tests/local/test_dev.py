@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from ci_portal.config import is_loopback, use_development_defaults
-from tests.support.dev import CONFIGURED, Dev, development, until
+from tests.support.dev import CONFIGURED, Dev, development
+from tests.support.portal import until
 
 
 def children(pid: int) -> dict[str, int]:

@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tests.support.portal import ROOT, Portal, free_port
+from tests.support.portal import ROOT, Portal, free_port, until
 
 CONFIGURED = str(ROOT / "tests" / "configure_server.json")
 
@@ -56,14 +54,6 @@ class Dev:
     def said(self) -> str:
         path = self.folder / "dev.log"
         return path.read_text() if path.exists() else ""
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return answer
 
 
 @contextmanager
