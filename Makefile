@@ -21,8 +21,8 @@ run: .venv/run.stamp ## start portal and watcher on this machine (ADDRESS=127.0.
 	@tools/install-buildah.sh
 	@exec $(python) manage.py dev --address $(ADDRESS)
 
-test: .venv/dev.stamp ## run all tests that need no server
-	$(python) -m pytest -n auto --dist worksteal -m "$(no_server)"
+test: .venv/dev.stamp ## run all tests that need no server (ARGS="-k check")
+	$(python) -m pytest -n auto --dist worksteal -m "$(no_server)" $(ARGS)
 
 lint: .venv/dev.stamp ## check style, types, the direction of imports, and that migrations are complete
 	.venv/bin/ruff check
