@@ -94,5 +94,7 @@ def _output_texts() -> dict[str, str]:
         "ov_no_hits": _("Nothing found"),
         "ov_searching": _("{n}… {part} %"),
         "ov_link_copied": _("The link was copied."),
-        "ov_which_line": _("Which line, from 1 to {n}?"),
+        "ov_line_range": _("1 to {n}"),
+        "ov_line_not_number": _("Type the number of a line."),
+        "ov_no_such_line": _("There is no line {line}: the last one is {n}."),
     }

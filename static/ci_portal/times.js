@@ -24,14 +24,19 @@ export function now() {
   return Date.now() + behind;
 }
 
+/** Chinese with a space between number and word, as all other texts have it. */
+function spaced(told) {
+  return told.replace(/(\d)(?=\p{Script=Han})/gu, "$1 ");
+}
+
 function words(moment) {
   const seconds = (moment - now()) / 1000;
   const size = Math.abs(seconds);
   if (size > LONG_AGO) return day.format(moment);
   if (size < MINUTE) return ago.format(0, "second");
-  if (size < HOUR) return ago.format(Math.trunc(seconds / MINUTE), "minute");
-  if (size < DAY) return ago.format(Math.trunc(seconds / HOUR), "hour");
-  return ago.format(Math.trunc(seconds / DAY), "day");
+  if (size < HOUR) return spaced(ago.format(Math.trunc(seconds / MINUTE), "minute"));
+  if (size < DAY) return spaced(ago.format(Math.trunc(seconds / HOUR), "hour"));
+  return spaced(ago.format(Math.trunc(seconds / DAY), "day"));
 }
 
 /** Show what a part of the page tells in seconds, minutes and days as it is now. */

@@ -57,7 +57,7 @@ function shortcut(viewer, event) {
     c: () => act(viewer, "folds"),
     g: () => viewer.goTo(1, { middle: false }),
     G: () => viewer.toEnd(),
-    ":": () => viewer.askForLine(),
+    ":": () => act(viewer, "line"),
     t: () => act(viewer, "times"),
     w: () => act(viewer, "wrap"),
     f: () => act(viewer, "full"),

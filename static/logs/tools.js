@@ -19,6 +19,7 @@ export function act(viewer, what) {
   const actions = {
     error: () => viewer.toError(),
     end: () => viewer.toEnd(),
+    line: () => viewer.going.open(),
     follow: () => viewer.toggleFollowing(),
     folds: () => viewer.foldAll(),
     times: () => viewer.prefer("times"),

@@ -6,6 +6,7 @@ import { Problem } from "../ci_portal/api.js";
 import { text } from "../ci_portal/texts.js";
 import { listenToKeys } from "./keyboard.js";
 import { Finding } from "./finding.js";
+import { Going } from "./going.js";
 import { Layout } from "./layout.js";
 import { Lines } from "./lines.js";
 import { Live } from "./live.js";
@@ -56,6 +57,7 @@ class OutputViewer extends HTMLElement {
     this.finding = new Finding(this);
     this.minimap = new Minimap(this.map, () => this.#marks());
     this.selection = new Selection(this);
+    this.going = new Going(this);
     applyPreferences(this);
     listenToTools(this);
     listenToKeys(this);
@@ -388,13 +390,6 @@ class OutputViewer extends HTMLElement {
   /** One has scrolled with a key. */
   movedBy(pixels) {
     this.#moved(pixels < 0, this.scroller.atEnd);
-  }
-
-  askForLine() {
-    const line = Number.parseInt(prompt(text("ov_which_line", { n: this.total })) ?? "", 10);
-    if (!line) return;
-    this.selection.choose(Math.max(1, Math.min(line, this.total)));
-    this.selection.goThere();
   }
 
   stopFollowing() {

@@ -23,6 +23,12 @@ def test_axe_finds_nothing(page: Page, scheme: str):
     assert axe.faults(page) == []
     page.keyboard.press("?")
     assert axe.faults(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press(":")
+    page.keyboard.type("0")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Go to a line").get_by_role("alert")).to_be_visible()
+    assert axe.faults(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -64,6 +70,11 @@ def test_it_speaks_chinese(page: Page):
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="键盘快捷键")).to_contain_text("到开头")
+    page.keyboard.press("Escape")
+    page.keyboard.press(":")
+    page.keyboard.type("1000000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="转到某一行").get_by_role("alert")).to_contain_text("没有第 1,000,000 行")
 
 
 def test_every_tool_is_reached_with_the_keyboard(page: Page):
@@ -71,10 +82,12 @@ def test_every_tool_is_reached_with_the_keyboard(page: Page):
     expect(page.locator(".ov-heading").first).to_be_visible()
     page.get_by_role("searchbox").focus()
     reached = []
-    for _ in range(14):
+    for _ in range(15):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.innerText || document.activeElement.getAttribute('aria-label')"))
-    assert {"First error", "Unfold all", "Times", "Wrap", "Raw", "Download", "Full screen"} <= {name.strip() for name in reached}
+    assert {"First error", "Unfold all", "Line…", "Times", "Wrap", "Raw", "Download", "Full screen"} <= {
+        name.strip() for name in reached
+    }
     assert page.locator(".ov-view").get_attribute("tabindex") == "0"
 
 

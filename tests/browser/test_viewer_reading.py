@@ -243,10 +243,47 @@ def test_keys_move_through_it(page: Page):
     expect(page.locator("[data-line='1']")).to_be_in_viewport()
     page.keyboard.press("G")
     expect(page.locator("[data-line='5000']")).to_be_in_viewport()
-    page.on("dialog", lambda dialog: dialog.accept("2500"))
+
+
+def test_a_colon_asks_for_a_line_and_goes_there(page: Page):
+    page.goto(ended(numbered(1, 5000)))
+    page.locator(".ov-view").focus()
     page.keyboard.press(":")
+    dialog = page.get_by_role("dialog", name="Go to a line")
+    expect(dialog.get_by_label("Go to a line")).to_be_focused()
+    expect(dialog).to_contain_text("1 to 5,000")
+    page.keyboard.type("2500")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
     expect(page.locator("[data-line='2500']")).to_be_in_viewport()
     assert page.url.endswith("#L2500")
+    expect(page.locator(".ov-view")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"), [("5001", "There is no line 5,001: the last one is 5,000."), ("x", "Type the number of a line.")]
+)
+def test_a_line_that_is_not_there_is_told_beside_the_field(page: Page, typed: str, told: str):
+    page.goto(ended(numbered(1, 5000)))
+    page.get_by_role("button", name="Line…").click()
+    field = page.get_by_role("dialog").get_by_label("Go to a line")
+    field.fill(typed)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text(told)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("[data-line='1']")).to_be_in_viewport()
+    field.fill("4999")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_be_hidden()
+
+
+def test_escape_leaves_the_question_for_a_line_and_gives_the_focus_back(page: Page):
+    page.goto(ended(numbered(1, 5000)))
+    page.get_by_role("button", name="Line…").press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("button", name="Line…")).to_be_focused()
+    assert "#" not in page.url
 
 
 def test_keys_jump_to_steps_and_to_the_first_error(page: Page):
