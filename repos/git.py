@@ -2,8 +2,8 @@
 
 The only importer of GitPython. git runs in a scratch folder of its own, with nothing of the machine's or a user's configuration,
 for https and ssh only, to addresses that were judged before (`repos.addresses`), without following redirects, under limits of
-time and size. A credential reaches it through a file of mode 0600 and a credential helper that reads it: never in a URL, an
-argument or the environment.
+time and size. A credential reaches it through a configuration file of mode 0600 in that folder: never in a URL, an argument or
+the environment.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import ssl
+from base64 import b64encode
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from repos.errors import CredentialsRefused, UnknownCertificate, UnknownHostKey
 
 #: Prefixes of variables that git, ssh, libcurl and the TLS libraries listen to, and of the portal's own, which hold secrets.
 _WITHHELD = ("GIT_", "SSH_", "CI_PORTAL_", "CURL_", "SSL_", "GNUTLS_", "OPENSSL_", "XDG_")
+#: Name of the private file with an https login, in the scratch folder.
+LOGIN = "login"
 _SYSTEM_CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -56,7 +59,7 @@ def environment(folder: Path, url: str, parts: urls.Parts, addresses: list[str],
         "GIT_ASKPASS": "",
         "GIT_CEILING_DIRECTORIES": str(folder.parent),
         "GIT_CONFIG_COUNT": str(len(config)),
-        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_GLOBAL": str(folder / LOGIN),  # there only where there is a login
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_TERMINAL_PROMPT": "0",
@@ -85,11 +88,18 @@ def _https_config(folder: Path, parts: urls.Parts, addresses: list[str], login: 
     if login.username or login.password:
         if any(character in login.username + login.password for character in "\n\r\0"):
             raise CredentialsRefused("User or token contain a line break: enter them anew.")
-        path = _private(folder / "login", f"username={login.username}\npassword={login.password}\n")
-        # git appends get, store or erase; "#" makes that a comment, for there is nothing to store.
-        config["credential.helper"] = f"!cat {shlex.quote(str(path))} #"
-        config["http.proactiveAuth"] = "basic"  # git 2.46 and later then save the request that is answered 401
+        _private(folder / LOGIN, _authorization(parts, login))
     return config
+
+
+def _authorization(parts: urls.Parts, login: GitLogin) -> str:
+    """Git's configuration that sends the login to this host unasked (RFC 7617).
+
+    A credential helper would be two more processes, and one more request that is answered 401.
+    """
+    host = f"[{parts.host}]" if ":" in parts.host else parts.host
+    basic = b64encode(f"{login.username}:{login.password}".encode()).decode()
+    return f'[http "https://{host}:{parts.port}/"]\n\textraHeader = Authorization: Basic {basic}\n'
 
 
 def _ssh_variables(folder: Path, parts: urls.Parts, address: str, login: GitLogin) -> dict[str, str]:
