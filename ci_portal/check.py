@@ -70,7 +70,6 @@ def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = N
         return Checked(event, run, 200)
     if configured_backend().launches_in_request:
         run = launch(run, f"request of {actor or 'anonymous'}")
-        event.refresh_from_db()
     if run.status != Run.FAILED or run.launched_at:  # it may have been built and ended already
         return Checked(event, run, 202)
     if idempotency:

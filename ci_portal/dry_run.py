@@ -16,6 +16,7 @@ from runners.backend import backend_named
 from runners.backends.base import Backend, BackendError
 from runners.build import BuildSpec
 from runners.describe import build_secrets, build_spec, registry_of
+from runners.models import new_uid
 from runners.naming import stamps
 from runners.record import Source, new_event, new_run
 from runners.registry import RegistryError
@@ -65,9 +66,10 @@ def _report(points: list[Point], spec: BuildSpec | None, backend: Backend | None
 
 def _described(wanted: Wanted, source: Source, actor: str) -> tuple[BuildSpec, Backend]:
     """The build as it would be recorded; its rows are never saved, so its ids are 0."""
-    event = new_event(wanted.repository, source, wanted.chosen, next(stamps(timezone.localtime())), actor)
+    uid = new_uid()
+    event = new_event(wanted.repository, source, wanted.chosen, next(stamps(timezone.localtime())), actor, uid)
     event.pk = 0
-    run = new_run(event, wanted.repository, source, wanted.chosen)
+    run = new_run(event, wanted.repository, source, wanted.chosen, uid)
     run.pk = 0
     return build_spec(run), backend_named(run.backend)
 

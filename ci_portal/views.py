@@ -24,13 +24,15 @@ from ci_portal.registration import CheckRequest
 from ci_portal.serializers import CheckSerializer
 from events.models import Event
 from events.serializers import EventSerializer
-from repos.serializers import RepositorySerializer
+from repos.models import Repository
+from repos.serializers import RepositorySerializer, described
 from runners.again import cancel, retry
 from runners.backend import backend_named
 from runners.describe import build_spec
 from runners.models import Run
 from runners.record import digest_of
 from runners.serializers import RunSerializer
+from runners.serializers import described as runs_described
 
 ACTED = {
     200: OpenApiResponse(OpenApiTypes.OBJECT, "done: {event, job}"),
@@ -81,10 +83,12 @@ class CheckView(APIView):
 
 def _answer(request: Request, checked: Checked) -> Response:
     context = {"request": request}
+    run = runs_described(Run.objects.filter(pk=checked.run.pk).select_related("event")).get()
+    repository = described(Repository.objects.filter(pk=run.event.repository_id)).first()
     content = {
-        "repo": RepositorySerializer(checked.event.repository, context=context).data if checked.event.repository else None,
-        "event": EventSerializer(checked.event, context=context).data,
-        "job": RunSerializer(checked.run, context=context).data,
+        "repo": RepositorySerializer(repository, context=context).data if repository else None,
+        "event": EventSerializer(run.event, context=context).data,
+        "job": RunSerializer(run, context=context).data,
     }
     return Response(content, status=checked.status, headers={"Location": f"/event/{checked.event.pk}/"})
 

@@ -30,6 +30,8 @@ class Event(models.Model):
     LABELS = {WAITING: "waiting", RUNNING: "running", SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
     ACTIVE = (WAITING, RUNNING)
     FINAL = (SUCCEEDED, FAILED, CANCELLED)
+    #: What a build's course writes.
+    CHANGING = ("status", "job", "digest", "reason", "finished_at", "active_key")
 
     name = TextColumn(max_length=100)
     status = TextColumn(max_length=20, default="1")

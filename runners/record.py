@@ -64,11 +64,11 @@ def fingerprint(repository: Repository, source: Source, chosen: BuildSettings) -
     return digest_of(str(repository.pk), repository.repo, source.commit, build.backend, build.builder, how)
 
 
-def new_run(event: Event, repository: Repository, source: Source, chosen: BuildSettings) -> Run:
-    """Describe one more attempt of the event, not saved; its Job's name follows from its own identity."""
-    uid, image, build = new_uid(), target(repository, chosen), settings.PORTAL.build
+def new_run(event: Event, repository: Repository, source: Source, chosen: BuildSettings, uid: str) -> Run:
+    """Describe the event's first attempt, not saved."""
+    image, build = target(repository, chosen), settings.PORTAL.build
     return Run(
-        name=job_name(repository.job or repository.repo_name, uid),
+        name=event.job,
         status=Run.WAITING,
         type=event.type,
         registory_add=image.registry,
@@ -91,8 +91,8 @@ def new_run(event: Event, repository: Repository, source: Source, chosen: BuildS
     )
 
 
-def new_event(repository: Repository, source: Source, chosen: BuildSettings, stamp: str, actor: str) -> Event:
-    """Describe the event of this minute's stamp, not saved."""
+def new_event(repository: Repository, source: Source, chosen: BuildSettings, stamp: str, actor: str, uid: str) -> Event:
+    """Describe the event of this minute's stamp, not saved, whose first run has this identity: its Job is named after it."""
     image = str(target(repository, chosen))
     name = event_name(repository.repo_name, stamp)
     tag = image_tag(chosen.tag) if chosen.tag else stamp
@@ -100,6 +100,7 @@ def new_event(repository: Repository, source: Source, chosen: BuildSettings, sta
         name=name,
         status=Event.WAITING,
         repo=repository.repo_name,
+        job=job_name(repository.job or repository.repo_name, uid),
         type=(chosen.type or "dockerfile")[:50],
         image=image,
         image_tag=tag,
@@ -135,13 +136,13 @@ def _free_stamps(repository: Repository, chosen: BuildSettings) -> Iterator[str]
         many = 26 if many == 1 else 700  # the minute's first letters, then all that it has
 
 
-def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor: str, force: bool) -> tuple[Event, bool]:
+def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor: str, force: bool, uid: str) -> tuple[Event, bool]:
     """Insert the event under the first free name; returns the active event of the same build instead where there is one."""
     same = Event.objects.active().filter(fingerprint=fingerprint(repository, source, chosen))
     for stamp in _free_stamps(repository, chosen):
         if not force and (active := same.first()):
             return active, False
-        event = new_event(repository, source, chosen, stamp, actor)
+        event = new_event(repository, source, chosen, stamp, actor, uid)
         event.active_key = None if force else event.fingerprint
         try:
             with transaction.atomic():
@@ -197,13 +198,12 @@ def record(
     Returns the event, its newest run, and whether they are new: without `force`, an active event of the same repository, commit
     and build settings is returned as it is (SPEC section 3.5).
     """
-    event, created = _insert(repository, source, chosen, actor, force)
+    uid = new_uid()
+    event, created = _insert(repository, source, chosen, actor, force, uid)
     if not created:
         return event, event.runs.order_by("-id")[0], False
-    run = new_run(event, repository, source, chosen)
+    run = new_run(event, repository, source, chosen, uid)
     run.save(force_insert=True)
-    Event.objects.filter(pk=event.pk).update(job=run.name)
-    event.job = run.name
     msg = f"event {event.name} created: {source.ref} at commit {source.commit} as {event.image}:{event.image_tag}"
     Log.objects.record(msg, repo_name=event.repo, event=event, run=run, actor=actor)
     if repository.supersede:

@@ -46,6 +46,12 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc,unused-ignore]
         except NoneIsFree:
             raise OperationalError(TOO_MANY, f"all {MOST} connections of this process are in use") from None
 
+    def init_connection_state(self) -> None:
+        """Set the session up once for each connection, not each time that it comes out of the pool."""
+        if not self.connection.info.get("is_set_up"):
+            super().init_connection_state()
+            self.connection.info["is_set_up"] = True
+
     def _pool(self, conn_params: dict[str, Any]) -> QueuePool:
         def connect() -> Any:
             return super(DatabaseWrapper, self).get_new_connection(conn_params)
