@@ -29,6 +29,11 @@ class Sender:
     address: str = ""
     request_id: str = ""
 
+    @property
+    def token(self) -> str:
+        """The name of the API token that let them in; "" where it was none."""
+        return self.means.removeprefix("token ") if self.means.startswith("token ") else ""
+
 
 class SenderMiddleware:
     """Keeps the request at hand for what is far from it, and puts the sender's address on it."""

@@ -53,6 +53,7 @@ class Event(models.Model):
     digest = models.CharField(max_length=100, blank=True, default="", db_default="")  # sha256:… once it succeeded
     reason = models.CharField(max_length=500, blank=True, default="", db_default="")  # why it waits or failed, one sentence
     created_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    created_token = models.CharField(max_length=100, blank=True, default="", db_default="")  # name of the API token that asked
     finished_at = models.DateTimeField(null=True, blank=True)
     #: What makes two checks the same build: repository, commit and build settings (SPEC section 3.5), SHA-256.
     fingerprint = models.CharField(max_length=64, blank=True, default="", db_default="")

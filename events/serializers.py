@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.sender import sender
 from ci_portal.api.problems import Problem
 from ci_portal.api.texts import FreeText
 from ci_portal.api.times import LegacyTime, UtcTime
@@ -73,7 +74,7 @@ class EventSerializer(WireSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> Event:
         """Record what happened elsewhere; nothing is launched."""
-        validated_data |= {"managed": False, "created_by": self.context["view"].actor()[:150]}
+        validated_data |= {"managed": False, "created_by": self.context["view"].actor()[:150], "created_token": sender().token}
         validated_data["repository_id"] = repository_named(validated_data.get("repo", ""))
         event: Event = super().create(validated_data)
         return event

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.sender import sender
 from events.models import Event
 from logs.models import Log
 from repos.models import Repository
@@ -110,6 +111,7 @@ def new_event(repository: Repository, source: Source, chosen: BuildSettings, sta
         ref=source.ref,
         commit=source.commit,
         created_by=actor[:150],
+        created_token=sender().token,
         fingerprint=fingerprint(repository, source, chosen),
         name_key=digest_of(name),
         tag_key=None if chosen.tag else digest_of(image, tag),

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import ApiToken
 from events.models import Event
 from logs.models import Log, Output
 from runners.models import Notices
@@ -332,6 +334,14 @@ def test_it_tells_what_the_cluster_told_and_how_often(client: Client):
     assert "BackOff" in page
     assert "×4" in page
     assert "pulling &lt;image&gt;" in page
+
+
+def test_a_script_is_told_by_its_token(client: Client):
+    user = User.objects.create_user("alice")
+    _, key = ApiToken.objects.issue(user, "nightly builds")
+    answer = client.post("/event/", {"name": "e"}, "application/json", headers={"Authorization": f"Token {key}"})
+    page = page_of(client, Event.objects.get(pk=answer.json()["id"]))
+    assert "by alice, with the API token nightly builds" in page
 
 
 def test_who_retried_it_is_told(client: Client):

@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 from django.db import connection
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import ApiToken
+from accounts.sender import SenderMiddleware
 from events.models import Event
 from repos.models import Repository
 from runners.models import Run
@@ -28,6 +31,13 @@ def test_event_and_image_tag_share_the_minutes_stamp(repository):
     assert len(event.image_tag) <= 20
     assert run.image_tag == event.image_tag
     assert event.created_by == "ann"
+
+
+def test_the_event_tells_which_token_asked_for_it(repository, django_user_model):
+    request = RequestFactory().post("/check/")
+    request.api_token = ApiToken.objects.issue(django_user_model.objects.create_user("ann"), "nightly builds")[0]
+    event, _, _ = SenderMiddleware(lambda _: record(repository, SOURCE, BuildSettings(), "ann"))(request)
+    assert event.created_token == "nightly builds"
 
 
 def test_the_job_is_named_after_what_the_repository_asks_for(repository):
