@@ -284,8 +284,12 @@ class Run(models.Model):
         return True
 
     def tidied(self) -> bool:
-        """Note that the backend holds nothing more of this run that would have to go; returns whether this is news."""
-        return bool(Run.objects.filter(pk=self.pk, status__in=Run.FINAL, tidied_at=None).update(tidied_at=timezone.now()))
+        """Note that the backend holds nothing more of this run that would have to go; returns whether this is news.
+
+        It is where nobody has noted it since this object was read: a launch that came late may leave something once more.
+        """
+        known = Run.objects.filter(pk=self.pk, status__in=Run.FINAL, tidied_at=self.tidied_at)
+        return bool(known.update(tidied_at=timezone.now()))
 
     @property
     def cancel_reason(self) -> str:

@@ -123,7 +123,10 @@ def find(backend: Backend) -> list[Finding]:
         held = builds.get(run.uid or "")
         known.add(run.uid or "")
         vanished = held is None and run.pk in launched
-        if kind := _of_active(run, held, vanished, now) if run.is_active else _of_ended(run, held, mine, now):
+        kind = _of_active(run, held, vanished, now) if run.is_active else _of_ended(run, held, mine, now)
+        if kind is None and held and held.installation == mine and _came_late(run, held) and backend.has_left(build_spec(run)):
+            kind = Kind.UNTIDIED
+        if kind:
             found.append(Finding(kind, backend.name, run.name, _since(kind, run, held), run, held))
     for uid, held in builds.items():
         if uid not in known and held.installation == mine and not held.going:
@@ -165,6 +168,14 @@ def _of_ended(run: Run, held: Held | None, mine: str, now: datetime) -> Kind | N
     if held and held.installation == mine and not held.finished and not held.going:
         return Kind.STILL_ACTIVE
     return Kind.UNTIDIED if run.epoch and run.tidied_at is None else None
+
+
+def _came_late(run: Run, held: Held) -> bool:
+    """Whether a launch may have given the build its Secret once more after the run was tidied up.
+
+    Only one that another took over, while its process stood still: then the epoch counts two launches and who followed the run.
+    """
+    return run.tidied_at is not None and run.epoch > 2 and held.finished and not held.going
 
 
 def _since(kind: Kind, run: Run, held: Held | None) -> datetime | None:

@@ -235,8 +235,12 @@ class Watcher:
                         self.put_off[run.pk] = self.put_off.get(run.pk, 0) + 1
                     self.rest_until = time.monotonic() + REST_SECONDS
                     return
-        except Exception:
-            logger.exception("launching")
+        except Exception as error:
+            if isinstance(error, AWAY):
+                logger.warning("launching: the database does not answer: %s", error)
+            else:
+                logger.exception("launching")
+            self.inbox.put(self._reconcile_soon)  # a launch that came too late may not have been taken back
             self.rest_until = time.monotonic() + REST_SECONDS
         finally:
             close_old_connections()

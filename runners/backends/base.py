@@ -162,6 +162,9 @@ class Backend(Protocol):
     def settled(self, spec: BuildSpec) -> None:
         """The run's outcome and output are recorded: remove its secrets and whatever of it nobody needs. Safe to repeat."""
 
+    def has_left(self, spec: BuildSpec) -> bool:
+        """Whether there is anything that `settled` would remove, asked for and not remembered. Raises Unreachable or Refused."""
+
     def inventory(self) -> list[Held]:
         """Everything of builds that is there now, asked for and not remembered; of other portals too where they share the place.
 

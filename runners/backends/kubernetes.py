@@ -127,11 +127,21 @@ class KubernetesBackend:
 
     def settled(self, spec: BuildSpec) -> None:
         """See Backend. The Secret goes at once; the Job stays for whoever wants to look at it, until its time to live is over."""
+        self._delete_secret(spec)
+
+    def has_left(self, spec: BuildSpec) -> bool:
+        """See Backend. The Role lets nobody read Secrets; what deleting it would do also tells whether it is there."""
+        return self._delete_secret(spec, {"dryRun": "All"})
+
+    def _delete_secret(self, spec: BuildSpec, query: dict[str, str] | None = None) -> bool:
+        """Whether it was there."""
         try:
-            self.api.request("DELETE", f"{self._core}/secrets/{spec.name}")
+            self.api.request("DELETE", f"{self._core}/secrets/{spec.name}", query=query)
         except ApiError as error:
-            if error.status != 404:
-                raise as_backend_error(error, "Deleting the build's Secret") from None
+            if error.status == 404:
+                return False
+            raise as_backend_error(error, "Deleting the build's Secret") from None
+        return True
 
     # What is there
 

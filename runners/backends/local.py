@@ -333,6 +333,10 @@ class LocalBackend:
         """All is recorded: the folder has served."""
         self.delete(spec)
 
+    def has_left(self, spec: BuildSpec) -> bool:
+        """See Backend."""
+        return self._folder(spec).exists()
+
     def digest_on_disk(self, spec: BuildSpec) -> str:
         """The digest of the image that the run left as an OCI layout; "" where there is none."""
         try:

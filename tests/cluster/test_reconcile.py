@@ -123,6 +123,18 @@ def test_the_secret_that_is_left_of_a_run_goes_and_its_finished_job_stays(space,
     assert history() == [("exporter", f"what was left of run {name} on the kubernetes backend was removed")]
 
 
+def test_the_secret_of_a_launch_that_came_after_the_run_was_tidied_up_goes(space, backend):
+    over = run(Run.SUCCEEDED, tidied_at=LONG_AGO, epoch=3)
+    name = launched(backend, over)
+    end(space, name)
+    assert [finding.kind for finding in find(backend)] == [Kind.UNTIDIED]
+    assert space.get("secrets", name), "asking whether it is there does not delete it"
+    assert [(finding.kind, finding.done) for finding in reconcile(backend)] == [(Kind.UNTIDIED, True)]
+    assert space.get("secrets", name) is None
+    assert space.get("jobs", name)
+    assert find(backend) == []
+
+
 def test_what_the_watcher_and_the_next_launch_see_to_is_told_and_left(space, backend):
     lost = run(Run.RUNNING)
     missed = rows.run(lost.event, status=Run.RUNNING, launched_at=LONG_AGO, epoch=1)

@@ -20,6 +20,8 @@ from tests.support.portal import Answer, files_below
 #: How a build ends that nobody meddles with.
 EXPECTED = {"short": "3", "long": "3", "loud": "3", "odd": "3", "broken": "4"}
 STATUS = {"3": "succeeded", "4": "failed", "5": "cancelled"}
+#: A killed watcher's rest is seen a minute after the run has ended, in the next look or pass of another; and then it has to go.
+QUIET_SECONDS = 180
 _TICK = re.compile(rb"^#\d+ [\d.]+ \t?tick (\d+) of (\d+)", re.MULTILINE)  # as BuildKit shows a line
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
@@ -48,10 +50,13 @@ class Build:
 
 def audit(stand: Stand, builds: list[Build], deleted: dict[str, set[str]]) -> str:
     """Look at everything; returns what there is in a few lines. Raises AssertionError that lists all that is wrong."""
+    deadline = time.monotonic() + QUIET_SECONDS
+    while (unquiet := [*_rows(stand, builds), *_left(stand)]) and time.monotonic() < deadline:
+        time.sleep(2)
     wrong = [
+        *unquiet,
         *(f"{build.key} ({build.branch}): {each}" for build in builds for each in _of_build(stand, build, deleted)),
-        *_rows(stand, builds),
-        *_objects(stand),
+        *_compared(stand),
         *_files(stand),
         *_logs(stand),
         *_secrets(stand),
@@ -145,6 +150,7 @@ def _story(stand: Stand, name: str) -> str:
 
 
 def _left(stand: Stand) -> Iterator[str]:
+    """What the cluster still holds; it removes what belonged to a deleted Job in its own time."""
     space = stand.site.shop.space
     for kind in ("jobs", "pods", "secrets"):
         for item in space.admin.request("GET", space.path(kind), query={"labelSelector": RUN_UID})[0]["items"]:
@@ -155,12 +161,8 @@ def _left(stand: Stand) -> Iterator[str]:
                 yield f"{kind[:-1]} {name} still runs"
 
 
-def _objects(stand: Stand) -> Iterator[str]:
-    """What the cluster holds, and what the portal's own comparison says of it."""
-    deadline = time.monotonic() + 30  # the cluster removes what belonged to a deleted Job in its own time
-    while (left := list(_left(stand))) and time.monotonic() < deadline:
-        time.sleep(1)
-    yield from left
+def _compared(stand: Stand) -> Iterator[str]:
+    """What the portal's own comparison says of rows and cluster."""
     said = stand.portal.folder / "reconcile.log"
     deadline = time.monotonic() + 30
     compare = partial(stand.portal.manage, "reconcile", "--dry-run", log="reconcile.log")

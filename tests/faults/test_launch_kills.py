@@ -1,13 +1,14 @@
 """A process that dies in the middle of a launch: exactly one Job runs, whoever goes on."""
 
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from urllib.error import URLError
 
 import pytest
 
-from tests.support.fault_site import Fault, Site, Stand
+from tests.support.fault_site import Fault, Site, Stand, until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 
@@ -77,4 +78,25 @@ def test_a_watcher_killed_while_it_launches_leaves_one_job(idle: Stand, fault: F
     watcher.wait(60)
     idle.portal.end(watcher)
     idle.portal.start_watcher()
+    idle.audit(event_id)
+
+
+def test_the_secret_of_a_watcher_killed_while_it_launches_what_another_has_seen_to_the_end_does_not_stay(idle: Stand):
+    """It stood still between Job and Secret, and wakes when the run is over and its Secret was taken away."""
+    space = idle.site.shop.space
+    idle.portal.start_web(**idle.site.nowhere())
+    event_id, run_id = idle.started()
+    late = idle.portal.start_watcher(Fault(what="POST secrets", do="stop and kill"))
+    until(lambda: idle.portal.has_met("stop"), 30, idle.portal.logs)
+    other = idle.portal.start_watcher()
+    idle.audit(event_id)
+    (run,) = idle.runs(event_id)
+    tidied = f"SELECT COUNT(*) FROM runner WHERE id = {run_id} AND tidied_at IS NOT NULL"
+    until(lambda: idle.site.mariadb.execute(tidied, database=idle.database) == [(1,)], 30, idle.portal.logs)
+    late.send_signal(signal.SIGCONT)
+    assert late.wait(30) == -signal.SIGKILL
+    assert space.get("secrets", run["name"])
+    idle.portal.end(other)
+    idle.portal.start_watcher()
+    until(lambda: not space.get("secrets", run["name"]), 30, idle.portal.logs)
     idle.audit(event_id)

@@ -147,6 +147,15 @@ def test_what_is_left_of_a_run_that_has_ended_is_removed(backend, build):
     assert find(backend) == []
 
 
+@pytest.mark.parametrize(("epoch", "expected"), [(2, []), (3, [Kind.UNTIDIED])], ids=["one launch", "a launch that was taken over"])
+def test_what_a_launch_that_came_late_has_left_is_removed(backend, build, epoch: int, expected: list[Kind]):
+    over = run(Run.SUCCEEDED, tidied_at=LONG_AGO, epoch=epoch)
+    build(over.uid)
+    assert kinds(reconcile(backend)) == expected
+    assert history() == [f"what was left of run {over.name} on the local backend was removed"] * len(expected)
+    assert (kinds(find(backend)), len(history())) == ([], len(expected))
+
+
 def test_a_run_that_was_never_claimed_has_left_nothing(backend):
     run(Run.CANCELLED, epoch=0, launched_at=None)
     assert find(backend) == []

@@ -1,6 +1,7 @@
 """What waits is launched, the oldest first, and none that can't be launched keeps the others waiting."""
 
 import pytest
+from django.db import OperationalError
 
 from repos.models import Repository
 from runners import launch as launching
@@ -152,3 +153,16 @@ def test_what_was_launched_too_late_for_its_run_is_ended(place, recorded, monkey
     place.delete = lambda spec: ended.append(spec.name)
     launch(run, "me")
     assert (Run.objects.get(pk=run.pk).status, ended) == (Run.CANCELLED, [run.name])
+
+
+def test_where_the_database_is_lost_in_a_launch_a_pass_takes_back_what_may_have_come_too_late(place, recorded, caplog):
+    recorded("app")
+    place.fails["app"] = OperationalError(2013, "Lost connection")
+    watcher = Watcher(place)
+    watcher.due["reconcile"] = watcher.reconciled + watching.RECONCILE_SECONDS
+    watcher._launch(watcher._waiting())
+    while not watcher.inbox.empty():
+        watcher.inbox.get()()
+    assert watcher.due["reconcile"] == watcher.reconciled + watching.RECONCILE_REST_SECONDS
+    assert "launching: the database does not answer" in caplog.text
+    assert "Traceback" not in caplog.text

@@ -4,7 +4,8 @@ A write is what another process or a later one could see: a commit, an INSERT, U
 that changes something in the cluster, a file in the output's storage. The product knows nothing of this module. Environment:
 
 FAULT        JSON: {"do": "kill" or "stop", "when": "before" or "after", "number": 3, "what": "POST jobs"}; the process gets SIGKILL
-             or SIGSTOP at the `number`-th write whose description the regular expression `what` finds (default: any, the first)
+             or SIGSTOP at the `number`-th write whose description the regular expression `what` finds (default: any, the first).
+             "do": "stop and kill": SIGSTOP before the write, and once it woke and has written, SIGKILL
 FAULT_TRACE  a file to which the description of each write is added once it is done
 FAULT_SET    JSON: {"runners.launch.LAUNCH_SECONDS": 5}; constants of the product with another value
 """
@@ -46,19 +47,23 @@ def write(what: str) -> Iterator[None]:
     with _lock:
         _seen += bool(re.search(FAULT["what"], what))
         mine = bool(re.search(FAULT["what"], what)) and _seen == FAULT["number"]
-    if mine and FAULT["when"] == "before":
+    if mine and FAULT["do"] == "stop and kill":
+        _meet(what, "stop")
+    elif mine and FAULT["when"] == "before":
         _meet(what)
     yield
     if TRACE:
         with _lock, open(TRACE, "a") as file:
             file.write(f"{what}\n")
-    if mine and FAULT["when"] == "after":
+    if mine and FAULT["do"] == "stop and kill":
+        _meet(what, "kill")
+    elif mine and FAULT["when"] == "after":
         _meet(what)
 
 
-def _meet(what: str) -> None:
-    print(f"fault: {FAULT['do']} {FAULT['when']} write {FAULT['number']} {FAULT['what']!r}: {what}", file=sys.stderr, flush=True)
-    os.kill(os.getpid(), SIGNALS[FAULT["do"]])
+def _meet(what: str, do: str = FAULT["do"]) -> None:
+    print(f"fault: {do} {FAULT['when']} write {FAULT['number']} {FAULT['what']!r}: {what}", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), SIGNALS[do])
 
 
 class Statements:
