@@ -151,10 +151,16 @@ def _note(run: Run, spec: BuildSpec, backend: Backend) -> None:
 
 
 def _take_back(run: Run, spec: BuildSpec, backend: Backend) -> None:
-    """The launch took so long that the run is another's to launch by now; where it has even ended, its build must not go on."""
+    """The launch took so long that the run is another's to launch by now; where it has even ended, its build must not go on.
+
+    A build that has ended stays for whoever wants to look at it, as after any run, but not what was given to it once more.
+    """
     if not Run.objects.filter(pk=run.pk, status__in=Run.FINAL).exists():
         return
     try:
-        backend.delete(spec)
+        if all(held.finished for held in backend.inventory() if held.run_uid == spec.run_uid):
+            backend.settled(spec)
+        else:
+            backend.delete(spec)
     except BackendError as error:  # `reconcile` will
         logger.warning("run %s: ending what was launched too late: %s", run.name, error)

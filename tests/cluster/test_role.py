@@ -152,7 +152,9 @@ def reconcile(desk: Desk) -> None:
 
 def tidy_after_a_run(desk: Desk) -> None:
     spec = desk.launched()
+    assert desk.backend.has_left(spec)
     desk.backend.settled(spec)
+    assert not desk.backend.has_left(spec)
     assert desk.shop.space.get("secrets", spec.name) is None
 
 

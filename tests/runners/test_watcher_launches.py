@@ -6,9 +6,9 @@ from django.db import OperationalError
 from repos.models import Repository
 from runners import launch as launching
 from runners import watcher as watching
-from runners.backends.base import Refused, Unreachable
+from runners.backends.base import Held, Refused, Unreachable
 from runners.launch import launch
-from runners.models import Run
+from runners.models import Run, new_uid
 from runners.record import BuildSettings, Source, record
 from runners.watcher import Watcher
 
@@ -142,17 +142,20 @@ def test_launches_that_were_begun_are_gone_on_with_though_there_is_less_room_now
     assert sorted(place.launched) == ["a", "b"]
 
 
-def test_what_was_launched_too_late_for_its_run_is_ended(place, recorded, monkeypatch):
-    run, ended = recorded("slow"), []
+@pytest.mark.parametrize(("finished", "expected"), [(False, "deleted"), (True, "settled")])
+def test_what_was_launched_too_late_for_its_run_is_ended(place, recorded, monkeypatch, finished: bool, expected: str):
+    run, done = recorded("slow"), []
 
     def meanwhile(spec, secrets) -> None:
         other = Run.objects.get(pk=run.pk)
         other.finish(Run.CANCELLED, reason="Cancelled by ann.")
 
     monkeypatch.setattr(place, "launch", meanwhile)
-    place.delete = lambda spec: ended.append(spec.name)
+    place.inventory = lambda: [Held(run.uid, run.name, finished=finished), Held(new_uid(), "other-1")]
+    place.delete = lambda spec: done.append(f"{spec.name} deleted")
+    place.settled = lambda spec: done.append(f"{spec.name} settled")
     launch(run, "me")
-    assert (Run.objects.get(pk=run.pk).status, ended) == (Run.CANCELLED, [run.name])
+    assert (Run.objects.get(pk=run.pk).status, done) == (Run.CANCELLED, [f"{run.name} {expected}"])
 
 
 def test_where_the_database_is_lost_in_a_launch_a_pass_takes_back_what_may_have_come_too_late(place, recorded, caplog):
