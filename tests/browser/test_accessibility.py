@@ -1,19 +1,17 @@
 """axe-core finds nothing on any page of lists, forms and errors, in both schemes and languages; each is photographed on the way."""
 
-import os
-from pathlib import Path
-
 import pytest
-from django.utils import timezone
-from playwright.sync_api import Page, expect
+from django.template import loader
+from django.utils import timezone, translation
+from playwright.sync_api import Page, Route, expect
 
 from repos.credentials import store_git_login
 from tests.browser.axe import faults
+from tests.browser.everybody import WIDTHS, for_everybody, photograph
 from tests.support import rows
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.django_db(transaction=True)]
 
-SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / ".ci" / "artifacts" / "screenshots"))
 PATHS = {
     "home": "/",
     "home without a hit": "/?q=nothing",
@@ -26,7 +24,6 @@ PATHS = {
     "settings": "/repos/exporter/-/edit/",
     "not found": "/nothing/",
 }
-WIDTHS = (360, 1280, 2560)
 
 
 @pytest.fixture
@@ -43,11 +40,6 @@ def lists() -> None:
     rows.run(running, status="running", started_at=timezone.now())
     rows.event(None, managed=False, status="9", repo="elsewhere")
     exporter.logs.create(msg="branch changed to release", actor="ada")
-
-
-def photograph(page: Page, name: str) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name.replace(' ', '-')}.png")
 
 
 @pytest.mark.usefixtures("lists")
@@ -73,6 +65,20 @@ def test_axe_finds_nothing_in_chinese(page: Page, live_server, name):
     expect(page.locator("html")).to_have_attribute("lang", "zh-hans")
     photograph(page, f"{name}-1280-light-zh")
     assert faults(page) == []
+
+
+@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
+def test_what_went_wrong_is_told_to_everybody(page: Page, name):
+    def answer(route: Route) -> None:
+        """As the portal does: some of these pages are drawn without a request."""
+        with translation.override("zh-hans" if "zh-hans" in route.request.headers.get("cookie", "") else "en"):
+            body = loader.get_template(f"{name}.html").render({"wait": 30})
+        route.fulfill(status=int(name[:3]), content_type="text/html; charset=utf-8", body=body)
+
+    page.route("**/wrong/", answer)
+    page.goto("/wrong/")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    for_everybody(page, f"error {name}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from events.models import Event
 from runners.models import Notices, Run
 from tests.browser.axe import faults
+from tests.browser.everybody import for_everybody
 from tests.support import rows
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.django_db(transaction=True)]
@@ -197,17 +198,25 @@ def scene(kind: str) -> Event:
     return event
 
 
+def test_what_was_cancelled_tried_again_and_only_recorded_is_for_everybody(page: Page):
+    exporter, now = rows.repository(), timezone.now()
+    cancelled = rows.event(exporter, status="5", reason="Cancelled by ada.", created_by="ada")
+    rows.run(cancelled, cause="cancelled", cancelled_by="ada", cancel_requested_at=now, finished_at=now)
+    several = rows.event(exporter, status="3", digest=rows.DIGEST, created_by="ada", created_token="nightly builds")
+    rows.run(several, status="failed", cause="node_lost", reason="The node that ran the build was lost.", finished_at=now)
+    rows.run(several, attempt=2, automatic=True, finished_at=now)
+    recorded = rows.event(None, managed=False, status="9", repo="elsewhere")
+    for name, event in {"cancelled": cancelled, "several attempts": several, "recorded": recorded}.items():
+        page.goto(f"/builds/{event.pk}/")
+        for_everybody(page, f"run {name}")
+
+
 @pytest.mark.parametrize("kind", ["waiting", "running", "failed", "succeeded"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_and_it_fits_a_small_phone(page: Page, kind: str, scheme: str):
-    event = scene(kind)
-    page.emulate_media(color_scheme=scheme)
-    page.goto(f"/builds/{event.pk}/")
+def test_it_is_for_everybody(page: Page, kind: str):
+    page.goto(f"/builds/{scene(kind).pk}/")
     page.locator("#manifest summary").click()
     page.locator("#used summary").click()
-    assert faults(page) == []
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for_everybody(page, f"run {kind}")
 
 
 def test_a_build_that_retention_removed_says_so(page: Page):
