@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -79,4 +80,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
     else:
+        os.nice(19)  # readers are elsewhere: they shall not take the server's processor from it
         print(asyncio.run(read(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))

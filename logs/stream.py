@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -29,12 +30,15 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions to the database while somebody watches.
 POLL = 0.02
-#: Seconds without an event after which a comment shows that the connection lives.
+#: Seconds after which a comment shows that the connection lives, where there is nothing else to send.
 HEARTBEAT = 15.0
 #: At most so many bytes of output in one event.
 EVENT = 64 << 10
 #: What a followed run keeps in memory for its readers; who is further behind reads from the database.
 TAIL_BYTES, TAIL_EVENTS = 1 << 20, 1000
+#: So many readers are woken at once; before the next ones, what else the process has to do is done, for at most so many seconds
+#: between the first and the last reader.
+GROUP, COURTESY = 8, 0.25
 
 ALIVE = b": alive\n\n"
 
@@ -86,12 +90,25 @@ def run_over(run_id: int) -> str | None:
     return None if run.is_active else str(run.status or "")
 
 
+@dataclass(slots=True)
+class Group:
+    """Readers of one run that are woken together."""
+
+    readers: int = 0
+    news: threading.Event = field(default_factory=threading.Event)
+
+    def wake(self) -> None:
+        """Have them look. Who comes from now on waits for the next time."""
+        news, self.news = self.news, threading.Event()
+        news.set()
+
+
 @dataclass
 class Followed:
-    """One run as its readers in this process share it. `changed` guards all of it."""
+    """One run as its readers in this process share it. Its follower alone changes what there is to read, `tail` under the lock."""
 
     run_id: int
-    readers: int = 0
+    groups: list[Group] = field(default_factory=list)
     output: Output | None = None  # as the follower last saw it
     known: bool = False  # the follower has looked at least once
     tip: int = 0  # events reach up to here; older bytes are in the database
@@ -99,12 +116,12 @@ class Followed:
     tail_bytes: int = 0
     end: bytes | None = None  # what is said after the last byte
     stopped: bool = False  # the process stops: readers go, and come back to another
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def after(self, position: int) -> list[Event]:
         """The events from `position` on, if they are still in memory."""
         found: list[Event] = []
-        with self.changed:
+        with self.lock:
             for event in reversed(self.tail):
                 if event.start < position:
                     return []
@@ -113,33 +130,26 @@ class Followed:
                     return found[::-1]
         return []
 
-    def wait(self, position: int, timeout: float) -> bool:
-        """Sleep until there is something after `position`, or the process stops; False when nothing came."""
-
-        def there_is() -> bool:
-            return self.stopped or (self.known and (self.tip > position or self.end is not None))
-
-        with self.changed:
-            return self.changed.wait_for(there_is, timeout)
+    def holds(self, position: int) -> bool:
+        """Whether there is something for who has read up to `position`: more, the end, or that the process stops."""
+        return self.stopped or (self.known and (self.end is not None or self.tip > position))
 
     def stop(self) -> None:
         """Send the readers away."""
-        with self.changed:
-            self.stopped = True
-            self.changed.notify_all()
+        self.stopped = True
+        for group in self.groups[:]:
+            group.wake()
 
-    def look(self, output: Output | None) -> None:
-        """Take in what the database has now: new bytes, the end."""
+    def look(self, output: Output | None) -> bool:
+        """Take in what the database has now: new bytes, the end. Returns whether the readers are to be woken."""
         end = self._look_for_end(output)
         events = self._look_for_events(output) if output else []
-        if self.known and not events and end is None:
-            self.output = output
-            return
-        with self.changed:
+        news = not self.known or bool(events) or end is not None
+        with self.lock:
             for event in events:
                 self._keep(event)
-            self.output, self.known, self.end = output, True, end
-            self.changed.notify_all()
+        self.output, self.known, self.end = output, True, end
+        return news
 
     def _look_for_end(self, output: Output | None) -> bytes | None:
         if output is None:
@@ -178,6 +188,7 @@ class Hub:
         self._lock = threading.Lock()
         self._runs: dict[int, Followed] = {}
         self._thread: threading.Thread | None = None
+        self._nobody = threading.Event()  # set when the last reader has gone
         self._stopped = False
 
     def stop(self) -> None:
@@ -188,21 +199,28 @@ class Hub:
         for followed in runs:
             followed.stop()
 
-    def join(self, run_id: int) -> Followed:
-        """One more reader of a run. To be followed by `leave`."""
+    def join(self, run_id: int) -> tuple[Followed, Group]:
+        """One more reader of a run, and with whom it is woken. To be followed by `leave`."""
         with self._lock:
             followed = self._runs.setdefault(run_id, Followed(run_id, stopped=self._stopped))
-            followed.readers += 1
+            if not followed.groups or followed.groups[-1].readers >= GROUP:
+                followed.groups.append(Group())
+            group = followed.groups[-1]
+            group.readers += 1
             if self._thread is None:
+                self._nobody = threading.Event()
                 self._thread = threading.Thread(target=self._follow, name="output-follower", daemon=True)
                 self._thread.start()
-            return followed
+                threading.Thread(target=self._beat, args=(self._nobody,), name="output-heartbeat", daemon=True).start()
+            return followed, group
 
-    def leave(self, followed: Followed) -> None:
+    def leave(self, followed: Followed, group: Group) -> None:
         """One reader less."""
         with self._lock:
-            followed.readers -= 1
-            if not followed.readers:
+            group.readers -= 1
+            if not group.readers:
+                followed.groups.remove(group)
+            if not followed.groups:
                 del self._runs[followed.run_id]
 
     def _follow(self) -> None:
@@ -211,6 +229,7 @@ class Hub:
                 with self._lock:
                     if not self._runs:
                         self._thread = None
+                        self._nobody.set()
                         return
                     runs = [followed for followed in self._runs.values() if followed.end is None]
                 try:
@@ -228,8 +247,32 @@ class Hub:
             return
         found = Output.objects.filter(run_id__in=[followed.run_id for followed in runs])
         outputs = {output.run_id: output for output in found}
-        for followed in runs:
-            followed.look(outputs.get(followed.run_id))
+        _wake([group for followed in runs if followed.look(outputs.get(followed.run_id)) for group in followed.groups])
+
+    def _beat(self, nobody: threading.Event) -> None:
+        """Wake all now and then: who then finds nothing to send sends a comment. A time-out of each reader's own would cost more
+        than sending an event, and this one does not wait for the database."""
+        while not nobody.wait(HEARTBEAT):
+            with self._lock:
+                groups = [group for followed in self._runs.values() for group in followed.groups]
+            _wake(groups)
+
+
+def _wake(groups: list[Group]) -> None:
+    """Some readers after the others, and other requests between them."""
+    until = time.monotonic() + COURTESY
+    for group in groups:
+        group.wake()
+        _after_others(until)
+
+
+def _after_others(until: float) -> None:
+    """Let greenlets that have something to do go first, up to that moment of time.monotonic(). Threads need no such courtesy."""
+    gevent: Any = sys.modules.get("gevent")
+    seconds = until - time.monotonic()
+    if gevent and seconds > 0 and gevent.monkey.is_module_patched("threading"):  # by uWSGI (uwsgi.ini)
+        with gevent.Timeout(seconds, False):
+            gevent.idle()
 
 
 HUB = Hub()
@@ -237,13 +280,16 @@ HUB = Hub()
 
 def live(run_id: int, position: int = 0) -> Iterator[bytes]:
     """Yield the events of a run's output from byte `position` on, as they come, until its end."""
-    followed = HUB.join(run_id)
+    followed, group = HUB.join(run_id)
     try:
         yield b"retry: 1000\n\n"
         release_connection()  # the request's own: a run that waits may print nothing for hours
         while True:
-            if not followed.wait(position, HEARTBEAT):
-                yield ALIVE
+            news = group.news  # before looking: what comes after the look sets it
+            if not followed.holds(position):
+                news.wait()  # without a time-out, see Hub._beat
+                if not followed.holds(position):
+                    yield ALIVE
                 continue
             if followed.stopped:
                 return
@@ -263,7 +309,7 @@ def live(run_id: int, position: int = 0) -> Iterator[bytes]:
                 yield end
                 return
     finally:
-        HUB.leave(followed)
+        HUB.leave(followed, group)
         release_connection()
 
 
