@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from ci_portal.api.filters import refuse_parameters
 from ci_portal.api.problems import Problem, field_error, invalid
+from ci_portal.api.sentences import in_words
 from logs import line_index, sections
 from logs import search as searching
 from logs.line_index import Index, open_index
@@ -88,7 +89,7 @@ class OutputIndexView(APIView):
             "closed": output.closed_at is not None,
             "outcome": output.outcome,
             "verdict": output.verdict,
-            "verdict_detail": output.verdict_detail,
+            "verdict_detail": in_words(output.verdict_detail),
             "not_stored": output.dropped,
             "removed_at": output.removed_at.astimezone(UTC).isoformat() if output.removed_at else None,
             "first_error": None,
@@ -142,7 +143,7 @@ def _container(one: OutputStream, start: int, run: Any) -> dict[str, Any]:
         "bytes": one.raw_bytes,
         "ended": one.ended,
         "verdict": verdict,
-        "verdict_detail": detail,
+        "verdict_detail": in_words(detail),
         "seconds": (finished - started).total_seconds() if started and finished else None,
     }
 

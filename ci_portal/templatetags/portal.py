@@ -16,6 +16,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext, pgettext_lazy
 
+from ci_portal.api.sentences import told
 from ci_portal.script_texts import script_texts
 
 register = template.Library()
@@ -52,6 +53,9 @@ PHASE_STATES: dict[str, str | Promise] = {
 
 #: Before the title of a page that is about a state: tabs are narrow.
 STATE_MARKS = {"waiting": "◌", "launching": "◌", "running": "●", "succeeded": "✓", "failed": "✗", "cancelled": "⊘"}
+
+
+register.filter("told", told)
 
 
 @register.simple_tag

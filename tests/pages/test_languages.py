@@ -8,7 +8,8 @@ from django.test import Client
 from tests.support import rows
 
 CATALOG = settings.BASE_DIR / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.mo"
-#: Texts of pages come from templates and from these modules; all other Python speaks English (API, history, reasons).
+#: Texts of pages come from templates and from these modules; all other Python speaks English (API, history, reasons), which
+#: ci_portal.api.sentences translates where pages show it.
 MODULES = [
     "repos/forms.py",
     "events/pages.py",
