@@ -20,7 +20,7 @@ from tests.support.cluster import BUILDER_IMAGE, BUSYBOX, GIT_LOGIN, HOST, Works
 from tests.support.git_server import BareRepository
 from tests.support.mariadb import MariaDB, run_mariadb
 from tests.support.portal import portal
-from tests.support.uwsgi_portal import UwsgiPortal
+from tests.support.uwsgi_portal import UwsgiPortal, descendants
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,11 @@ class BenchPortal(UwsgiPortal):
         status, answer = self.ask("POST", "/check/", body)
         assert status == 202, (status, answer, self.logs())
         return dict(json.loads(answer))
+
+    def server(self) -> int:
+        """The id of the process that serves."""
+        assert self.web
+        return next(pid for pid in descendants(self.web.pid) if pid != self.watcher())
 
     def wait_for_watcher(self) -> int:
         """The watcher's process id, once it follows the backend."""

@@ -18,7 +18,6 @@ from bench.measure import Result, Series, Target, clock, cpu_seconds, memory
 from bench.place import BenchPortal, Place, Plan
 from bench.sse import LINE
 from tests.support.portal import ROOT, free_port
-from tests.support.uwsgi_portal import descendants
 
 READERS = 2_000
 EVENTS = 40
@@ -50,11 +49,11 @@ def run(place: Place, plan: Plan) -> list[Result]:
     pause = 0.1 if plan.quick else PAUSE
     with place.portal(cluster=False) as site, printer(site, events, pause) as (run_id, go):
         asked = lambda: site.ask("GET", "/event/?page_size=1")  # noqa: E731
-        before = cpu_seconds(worker(site))
+        before = cpu_seconds(site.server())
         alone = others(asked, lambda count: count >= (20 if plan.quick else 200))
-        each = (cpu_seconds(worker(site)) - before) / len(alone.samples)
-        portal = deliver(site.port, f"/job/{run_id}/output/", worker(site), readers, events, go, asked, each)
-        held = memory(worker(site), "VmRSS")
+        each = (cpu_seconds(site.server()) - before) / len(alone.samples)
+        portal = deliver(site.port, f"/job/{run_id}/output/", site.server(), readers, events, go, asked, each)
+        held = memory(site.server(), "VmRSS")
     with bare(events, pause) as (port, pid, go):
         loop = deliver(port, "/", pid, readers, events, go, lambda: None, 0.0)
     targets = [
@@ -102,12 +101,6 @@ def others(ask: Callable[[], Any], enough: Callable[[int], bool], pause: float =
         took.append(clock(ask))
         time.sleep(pause)
     return Series.of(took)
-
-
-def worker(site: BenchPortal) -> int:
-    """The process id of the one that serves."""
-    assert site.web
-    return next(pid for pid in descendants(site.web.pid) if pid != site.watcher())
 
 
 @contextmanager

@@ -2,16 +2,25 @@
 
 import os
 
+try:
+    import uwsgi  # type: ignore[import-untyped]  # what uWSGI offers to the Python that runs in it
+except ImportError:
+    uwsgi = None
+else:
+    if "gevent" in uwsgi.opt:  # before anything else is imported
+        from gevent import monkey
+
+        # Not subprocess: gevent's forks the whole portal, page tables and all, which takes ten times as long as what Python does
+        # (vfork); repos.git reads from git, and waits for it, in a way that lets others go on. Nor os and signal, which are there
+        # for it: gevent's os.close puts off what Python's subprocess waits for.
+        monkey.patch_all(subprocess=False, os=False, signal=False)
+
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ci_portal.settings")
 application = get_wsgi_application()
 
-try:
-    import uwsgi  # type: ignore[import-untyped]  # what uWSGI offers to the Python that runs in it
-except ImportError:
-    pass
-else:
+if uwsgi:
     from ci_portal.graceful import Ending
 
     uwsgi.atexit = Ending(uwsgi)

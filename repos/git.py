@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import selectors
 import signal
 import subprocess
 import tempfile
@@ -84,6 +85,7 @@ AT_ONCE = 8
 TURN_SECONDS = 60.0
 _NOT_SERVED = "git_commit_not_served"
 _ERROR_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 #: Seconds between two looks at the size of the scratch folder.
 _LOOK_SECONDS = 0.25
 #: The first git that knows http.curloptResolve; an older one would ignore it and dial whatever the name resolves to.
@@ -242,20 +244,11 @@ class _Session:
         withheld = [name for name in inherited(os.environ) if name not in self._environment]
         command = [*(["env", *(f"-u{name}" for name in withheld)] if withheld else []), "git", *arguments]
         running = Git(self._folder).execute(command, as_process=True, env=self._environment, start_new_session=True)
-        process = running.proc  # `running` ends it when it is collected
-        assert process is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        with _Guard(process, self._folder, seconds) as guard:
-            with process.stdout, process.stderr:
-                output = process.stdout.read(OUTPUT_BYTES + 1)
-                if len(output) > OUTPUT_BYTES:
-                    guard.kill("size")
-                errors = process.stderr.read(_ERROR_BYTES).decode("utf-8", "replace")
-            status = process.wait()
-        if guard.reason or status:
-            raise self._failure(guard.reason, errors, seconds)
-        return bytes(output)
+        assert running.proc is not None  # `running` ends it when it is collected
+        output, errors, stopped = _collected(running.proc, self._folder, seconds)
+        if stopped or running.proc.returncode:
+            raise self._failure(stopped, errors.decode("utf-8", "replace"), seconds)
+        return output
 
     def _failure(self, reason: str, errors: str, seconds: float) -> GitError:
         if reason == "time":
@@ -269,39 +262,42 @@ class _Session:
         return git_failures.meaning(errors, self._host, bool(login)) or git_failures.unknown(errors, self._host, secrets)
 
 
-class _Guard:
-    """Kills git and everything that it started once its time is over or its folder has grown too large."""
+def _collected(process: subprocess.Popen[bytes], folder: Path, seconds: float) -> tuple[bytes, bytes, str]:
+    """What git wrote to its two streams until it ended, and "time" or "size" where it had to be ended with all that it started.
 
-    def __init__(self, process: subprocess.Popen, folder: Path, seconds: float) -> None:
-        self.reason = ""  # time | size, once killed
-        self._process = process
-        self._folder = folder
-        self._seconds = seconds
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> _Guard:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def kill(self, reason: str) -> None:
-        """End the whole group of processes."""
-        self.reason = self.reason or reason
+    One loop for its streams, its time and its folder: under gevent, whose `selectors` and `sleep` let others go on meanwhile, too.
+    """
+    now = time.monotonic()
+    end, look, stopped = now + seconds, now + _LOOK_SECONDS, ""
+    output, errors = bytearray(), bytearray()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr, selectors.DefaultSelector() as open_streams:
+        open_streams.register(process.stdout, selectors.EVENT_READ, output)
+        open_streams.register(process.stderr, selectors.EVENT_READ, errors)
+        while open_streams.get_map() and not stopped:
+            for key, _ in open_streams.select(max(0.0, min(end, look) - now)):
+                piece = os.read(key.fd, _PIECE_BYTES)
+                key.data.extend(piece)
+                if not piece:
+                    open_streams.unregister(key.fileobj)
+            del errors[_ERROR_BYTES:]
+            now = time.monotonic()
+            if now >= end:
+                stopped = "time"
+            elif len(output) > OUTPUT_BYTES or (now >= look and _size(folder) > FETCH_BYTES):
+                stopped = "size"
+            look = now + _LOOK_SECONDS if now >= look else look
+    if not stopped:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            stopped = "time"
+    if stopped:
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _watch(self) -> None:
-        end = time.monotonic() + self._seconds
-        while not self._done.wait(min(_LOOK_SECONDS, max(0.0, end - time.monotonic()))):
-            if time.monotonic() >= end:
-                return self.kill("time")
-            if _size(self._folder) > FETCH_BYTES:
-                return self.kill("size")
-        return None
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return bytes(output), bytes(errors), stopped
 
 
 def _size(folder: Path) -> int:
