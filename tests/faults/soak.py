@@ -37,6 +37,8 @@ from tests.support.portal import Answer
 #: So many builds at once: two cores can do no more.
 ACTIVE = 6
 WATCHERS = 2
+#: How long the API server stays after it was away, in seconds: scheduler and controllers ask a new one only after half a minute.
+API_STAYS = 120
 #: How long after the last fault every build must have its outcome, and its output its place, in seconds.
 MENDED = 420
 
@@ -67,6 +69,7 @@ class Soak:
     later: list[tuple[float, int, str, Callable[[], Any]]] = field(default_factory=list)
     away: set[str] = field(default_factory=set)  # what is broken now
     deleted: dict[str, set[str]] = field(default_factory=dict)  # of which Jobs what was deleted: jobs, pods, secrets
+    api_since: float = -API_STAYS  # time.monotonic() when the API server came back
     done: Counter[str] = field(default_factory=Counter)
     numbers: Any = field(default_factory=itertools.count)
 
@@ -298,11 +301,16 @@ class Soak:
     def kill_api(self) -> bool:
         """The API server is away for up to 20 s."""
         assert self.control
-        if "API server" in self.away:
+        if "API server" in self.away or time.monotonic() < self.api_since + API_STAYS:
             return False
         self.control.kill("kube-apiserver")
-        self._after("API server", self.chance.uniform(1, 20), self.control.start)
+        self._after("API server", self.chance.uniform(1, 20), self._start_api)
         return True
+
+    def _start_api(self) -> None:
+        assert self.control
+        self.control.start()
+        self.api_since = time.monotonic()
 
     def compact(self) -> bool:
         """Watches that were cut off get a 410."""
