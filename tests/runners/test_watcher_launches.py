@@ -1,7 +1,7 @@
 """What waits is launched, the oldest first, and none that can't be launched keeps the others waiting."""
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from repos.models import Repository
 from runners import launch as launching
@@ -158,9 +158,10 @@ def test_what_was_launched_too_late_for_its_run_is_ended(place, recorded, monkey
     assert (Run.objects.get(pk=run.pk).status, done) == (Run.CANCELLED, [f"{run.name} {expected}"])
 
 
-def test_where_the_database_is_lost_in_a_launch_a_pass_takes_back_what_may_have_come_too_late(place, recorded, caplog):
+@pytest.mark.parametrize("error", [OperationalError(2013, "Lost connection"), InterfaceError(0, "")])
+def test_where_the_database_is_lost_in_a_launch_a_pass_takes_back_what_may_have_come_too_late(place, recorded, caplog, error):
     recorded("app")
-    place.fails["app"] = OperationalError(2013, "Lost connection")
+    place.fails["app"] = error
     watcher = Watcher(place)
     watcher.due["reconcile"] = watcher.reconciled + watching.RECONCILE_SECONDS
     watcher._launch(watcher._waiting())

@@ -11,9 +11,10 @@ from django.utils import timezone
 from logs.models import Output, OutputChunk
 from logs.output import Recorder
 from runners import leases
+from runners import tidy as tidying
 from runners import watcher as watching
 from runners.backends.local import LocalBackend
-from runners.models import Run
+from runners.models import Installation, Run
 from runners.watcher import Watcher
 from tests.support import rows
 
@@ -39,6 +40,22 @@ def test_it_goes_on_when_the_database_was_away(watcher: Watcher, monkeypatch: py
     monkeypatch.setattr(leases, "take", take)
     watcher.watch_forever()
     assert len(asked) == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [OperationalError(2013, "Lost connection"), InterfaceError(0, "")])
+def test_what_cannot_be_tidied_for_want_of_the_database_is_told_in_a_line(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch, caplog, error: Exception
+):
+    def identity() -> str:
+        raise error
+
+    run = rows.run(rows.event(rows.repository("exporter")), status=Run.SUCCEEDED, backend="local", epoch=2)
+    monkeypatch.setattr(Installation, "identity", identity)
+    monkeypatch.setattr(tidying, "close_old_connections", lambda: None)
+    assert not tidying.tidy(run, watcher.backends["local"])
+    assert f"run {run.name}: tidying up: the database does not answer" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.django_db
