@@ -27,13 +27,14 @@ ROWS: dict[str, tuple[int, ...]] = {
     "line": (),
     "output": (10_000, 600_000, 5_000_000),
     "many": (10, 300, 1_000),
+    "shared": (),
     "readers": (10, 200, 2_000),
     "lists": (1_000, 30_000, 1_000_000),
     "viewer": (10_000, 100_000, 1_000_000),
 }
 
 #: Rows that need a cluster.
-CLUSTER = {"check", "build", "line", "output", "many"}
+CLUSTER = {"check", "build", "line", "output", "many", "shared"}
 
 
 def measured(names: list[str], place: Place, plan: Plan) -> list[Result]:

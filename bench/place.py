@@ -169,6 +169,19 @@ class BenchPortal(UwsgiPortal):
         assert status == 202, (status, answer, self.logs())
         return dict(json.loads(answer))
 
+    @contextmanager
+    def beside(self) -> Iterator[BenchPortal]:
+        """A second portal with a watcher of its own, on the same configuration and database."""
+        folder = self.folder / "beside"
+        folder.mkdir()
+        second = BenchPortal(folder, self.environment)
+        second.database = self.database
+        try:
+            second._start_processes()
+            yield second
+        finally:
+            second.stop()
+
     def server(self) -> int:
         """The id of the process that serves."""
         assert self.web
