@@ -48,7 +48,7 @@ def run(place: Place, plan: Plan) -> list[Result]:
         "CPU of each watcher": both.spent("watcher"),
         "of each server": both.spent("server"),
         "one of each": f"{alone.spent('watcher')} and {alone.spent('server')}",
-        "a build takes": f"{alone.statements / checks:.0f} statements, {alone.written / checks / 1024:.0f} KiB of MariaDB's redo log",
+        "a build takes": f"{alone.statements / checks:.0f} statements, {alone.written / checks / 1024:.0f} KiB of redo log",
     }
     return [Result("shared", f"{checks} checks, two of each", Series.of([took]), Series.of([least]), targets, facts, unit="s")]
 
