@@ -98,7 +98,10 @@ class Logout(views.LogoutView):
         """End the session."""
         if request.user.is_authenticated:
             AuditEntry.objects.record("logout", request.user.get_username())
-        return super().post(request, *args, **kwargs)
+        answer = super().post(request, *args, **kwargs)
+        if settings.PORTAL.auth.mode == "required":  # else the next page is no login, and tells nothing
+            messages.success(request, _("You are logged out."))
+        return answer
 
 
 @method_decorator(account_page, "dispatch")

@@ -45,6 +45,14 @@ def test_logging_in_leads_to_where_one_wanted(page: Page, root):
     expect(page.get_by_role("heading", name="Audit")).to_be_visible()
 
 
+def test_logging_out_is_told(page: Page, root):
+    log_in(page)
+    page.locator("#account summary").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("status")).to_have_text("You are logged out.")
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
 def test_a_wrong_password_is_told_and_the_name_stays(page: Page, root):
     page.goto("/login/")
     page.get_by_label("Username").fill("root")
