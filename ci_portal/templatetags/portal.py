@@ -132,6 +132,18 @@ def when(moment: datetime | None) -> SafeString:
 
 
 @register.simple_tag
+def day(moment: datetime | None) -> SafeString:
+    """Show a date: in the portal's zone and the language's own form, until times.js tells it in the reader's."""
+    if moment is None:
+        return SafeString("–")
+    local = timezone.localtime(moment)
+    exact = f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}"
+    return format_html(
+        '<time data-day datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, formats.date_format(local, "DATE_FORMAT")
+    )
+
+
+@register.simple_tag
 def clock(moment: datetime | None) -> SafeString:
     """Show the time of day to the second: in the portal's zone, until times.js tells it in the reader's."""
     if moment is None:

@@ -50,12 +50,14 @@ export function showTimes(root = document) {
     }
     set(time, words(moment));
   }
-  for (const time of root.querySelectorAll('time[data-clock=""]')) {
-    const moment = new Date(time.dateTime);
-    if (Number.isNaN(moment.valueOf())) continue;
-    time.title = exact.format(moment);
-    time.dataset.clock = "shown";
-    set(time, clock.format(moment));
+  for (const [kind, format] of [["clock", clock], ["day", day]]) {
+    for (const time of root.querySelectorAll(`time[data-${kind}=""]`)) {
+      const moment = new Date(time.dateTime);
+      if (Number.isNaN(moment.valueOf())) continue;
+      time.title = exact.format(moment);
+      time.dataset[kind] = "shown";
+      set(time, format.format(moment));
+    }
   }
   for (const place of root.querySelectorAll("[data-since]")) {
     set(place, duration((now() - Date.parse(place.dataset.since)) / 1000));

@@ -1,6 +1,7 @@
 """Accounts in the browser: log in, make and copy a token, end sessions, make a user, look at the audit; axe on every page."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import User
@@ -78,6 +79,15 @@ def test_a_token_is_made_copied_shown_once_and_revoked_after_a_question(page: Pa
     page.get_by_role("button", name="Revoke this token").click()
     expect(page.get_by_role("status")).to_contain_text("nightly builds was revoked")
     assert not ApiToken.objects.exists()
+
+
+def test_a_date_is_told_as_the_reader_writes_it(page: Page, root, live_server):
+    ApiToken.objects.issue(root, "nightly", datetime(2040, 1, 2, 12, tzinfo=UTC))
+    log_in(page, "/account/tokens/")
+    expect(page.locator("time[data-day]")).to_have_text("2 Jan 2040")
+    page.context.add_cookies([{"name": "django_language", "value": "zh-hans", "url": live_server.url}])
+    page.reload()
+    expect(page.locator("time[data-day]")).to_have_text("2040年1月2日")
 
 
 def test_a_question_is_answered_with_the_keyboard_and_closed_with_escape(page: Page, root):
