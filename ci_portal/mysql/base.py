@@ -13,6 +13,8 @@ from typing import Any
 import pymysql
 from django.db import OperationalError
 from django.db.backends.mysql import base
+from pymysql.constants import SERVER_STATUS
+from sqlalchemy import event
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 from sqlalchemy.pool import QueuePool
@@ -52,11 +54,15 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc,unused-ignore]
             super().init_connection_state()
             self.connection.info["is_set_up"] = True
 
+    def _start_transaction_under_autocommit(self) -> None:
+        """Begin a transaction by one statement; Django would turn autocommit off before each, and on again after it."""
+        self.cursor().execute("BEGIN")
+
     def _pool(self, conn_params: dict[str, Any]) -> QueuePool:
         def connect() -> Any:
             return super(DatabaseWrapper, self).get_new_connection(conn_params)
 
-        return QueuePool(
+        pool = QueuePool(
             connect,
             pool_size=KEPT,
             max_overflow=MOST - KEPT,
@@ -64,4 +70,13 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc,unused-ignore]
             recycle=OLD_SECONDS,
             pre_ping=True,  # a database that was started anew has closed those that waited here
             dialect=MySQLDialect_pymysql(dbapi=pymysql),
+            reset_on_return=None,
         )
+        event.listen(pool, "reset", _end_transaction)
+        return pool
+
+
+def _end_transaction(connection: Any, *_: object) -> None:
+    """Roll back what whoever gives the connection back has left open; usually nothing, and then nothing is asked."""
+    if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+        connection.rollback()

@@ -44,6 +44,13 @@ def ask(wrapper: base.DatabaseWrapper) -> int:
         return int(cursor.fetchone()[0])
 
 
+def asked(wrapper: base.DatabaseWrapper) -> int:
+    """How many statements the connection has been asked, this one included."""
+    with wrapper.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
+        return int(cursor.fetchone()[1])
+
+
 def test_the_next_request_has_the_connection_of_the_one_before(request_):
     first, second = request_(), request_()
     before = ask(first)
@@ -67,6 +74,26 @@ def test_what_a_request_left_unfinished_is_not_there_for_the_next(request_, serv
         assert cursor.fetchone() == (1,)
         cursor.execute("SELECT COUNT(*) FROM seen")
         assert cursor.fetchone() == (0,)
+
+
+def test_a_transaction_takes_one_statement_to_begin_and_one_to_end(request_, server: MariaDB):
+    server.execute("CREATE OR REPLACE TABLE seen (n INT) ENGINE=InnoDB", database=DATABASE)
+    wrapper = request_()
+    before = asked(wrapper)
+    wrapper.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)  # as transaction.atomic does it
+    with wrapper.cursor() as cursor:
+        cursor.execute("INSERT INTO seen VALUES (1)")
+    wrapper.rollback()
+    wrapper.set_autocommit(True)
+    assert asked(wrapper) - before == 4  # BEGIN, INSERT, ROLLBACK, and the one that counts
+    assert server.execute("SELECT COUNT(*) FROM seen", database=DATABASE) == [(0,)]
+
+
+def test_giving_a_connection_back_asks_nothing(request_):
+    first, second = request_(), request_()
+    before = asked(first)
+    first.close()
+    assert asked(second) - before == 1
 
 
 def test_where_all_are_in_use_the_database_counts_as_away(request_, monkeypatch: pytest.MonkeyPatch):
