@@ -32,6 +32,7 @@ class BuildSpec:
     timeout_seconds: int = 3600
     cache: bool = False
     submodules: bool = False
+    broken_uid: str = ""  # the run_uid of the attempt before it, where the cluster ended that
     installation: str = ""  # the portal whose build it is: several may share a namespace
 
     @property

@@ -46,8 +46,13 @@ def build_spec(run: Run) -> BuildSpec:
         build_type=run.type,
         timeout_seconds=config.build.timeout_seconds,
         cache=config.build.cache,
+        broken_uid=_attempt_before(run) if run.automatic else "",
         installation=Installation.identity(),
     )
+
+
+def _attempt_before(run: Run) -> str:
+    return Run.objects.filter(event=run.event_id, attempt=run.attempt - 1).values_list("uid", flat=True).first() or ""
 
 
 def registry_login(registry: str) -> tuple[str, str]:

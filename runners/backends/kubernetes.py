@@ -77,7 +77,8 @@ class KubernetesBackend:
 
     def _create_job(self, spec: BuildSpec) -> dict[str, Any]:
         """The Job as the API has it, new or launched before. Raises Refused where another holds its name."""
-        job = self._create(self._jobs, manifest.build_job(spec, self.settings))
+        broken_node = self._node_of(spec.broken_uid) if spec.broken_uid else ""
+        job = self._create(self._jobs, manifest.build_job(spec, self.settings, broken_node))
         if job is None:
             job, _ = self.api.request("GET", f"{self._jobs}/{spec.name}")
             if not _is_ours(job, spec):
@@ -85,6 +86,11 @@ class KubernetesBackend:
             if job["metadata"].get("deletionTimestamp"):
                 raise Refused(f"The Job {spec.name} was deleted before it could start.")
         return job
+
+    def _node_of(self, run_uid: str) -> str:
+        """The name of the node that its pod was on; "" where that is gone. One that evicted it may not show yet what it lacks."""
+        pods, _ = self.api.request("GET", f"{self._core}/pods", query={"labelSelector": f"{manifest.RUN_UID}={run_uid}"})
+        return next((pod["spec"]["nodeName"] for pod in pods["items"] if pod["spec"].get("nodeName")), "")
 
     def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Create an object; None where one of that name exists."""

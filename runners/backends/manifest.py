@@ -53,8 +53,11 @@ def labels(spec: BuildSpec) -> dict[str, str]:
     }
 
 
-def build_job(spec: BuildSpec, settings: JobSettings) -> Manifest:
-    """The Job, suspended: it starts once its Secret is there. With a Kueue queue it is Kueue that lets it start."""
+def build_job(spec: BuildSpec, settings: JobSettings, broken_node: str = "") -> Manifest:
+    """The Job, suspended: it starts once its Secret is there. With a Kueue queue it is Kueue that lets it start.
+
+    `broken_node`: the name of a node that another should be preferred to.
+    """
     queue = {"kueue.x-k8s.io/queue-name": settings.queue} if settings.queue else {}
     return {
         "apiVersion": "batch/v1",
@@ -82,7 +85,7 @@ def build_job(spec: BuildSpec, settings: JobSettings) -> Manifest:
                     "labels": labels(spec),
                     **({"annotations": settings.pod_annotations} if settings.pod_annotations else {}),
                 },
-                "spec": _pod(spec, settings),
+                "spec": _pod(spec, settings) | ({"affinity": _elsewhere(broken_node)} if broken_node else {}),
             },
         },
     }
@@ -148,6 +151,12 @@ def _secret(spec: BuildSpec, namespace: str, values: dict[str, str]) -> Manifest
         "immutable": True,
         "stringData": values,
     }
+
+
+def _elsewhere(node: str) -> Manifest:
+    """On another node, if there is one that has room."""
+    other = {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": [node]}]}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": other}]}}
 
 
 def _pod(spec: BuildSpec, settings: JobSettings) -> Manifest:

@@ -175,6 +175,28 @@ def test_an_evicted_build_is_told_from_a_failed_one(shop: Workshop):
     assert "drained" in state.problem
 
 
+def test_an_attempt_after_one_that_the_cluster_ended_prefers_another_node_and_takes_the_same_where_there_is_none(shop: Workshop):
+    """What evicted the first pod may not show on its node yet."""
+    first = shop.spec({"Dockerfile": DOCKERFILE}, commit="1" * 40)
+    shop.build(first)
+    (pod,) = shop.space.pods(first)
+    spec = shop.spec({"Dockerfile": DOCKERFILE}, broken_uid=first.run_uid)
+    shop.backend.launch(spec, SECRETS)
+    wait_until(shop.backend, spec, lambda state: any(c.name == "clone" and c.started_at for c in state.containers))
+    (again,) = shop.space.pods(spec)
+    (preferred,) = again["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    avoided = {"key": "metadata.name", "operator": "NotIn", "values": [pod["spec"]["nodeName"]]}
+    assert preferred["preference"] == {"matchFields": [avoided]}
+    shop.backend.delete(spec)
+
+
+def test_an_attempt_after_one_whose_pod_is_gone_goes_anywhere(shop: Workshop):
+    spec = shop.spec({"Dockerfile": DOCKERFILE}, broken_uid="0" * 32)
+    shop.backend.launch(spec, SECRETS)
+    assert "affinity" not in shop.space.get("jobs", spec.name)["spec"]["template"]["spec"]
+    shop.backend.delete(spec)
+
+
 def test_the_login_of_a_public_repository_may_be_missing(shop: Workshop):
     spec = shop.spec({"Dockerfile": DOCKERFILE})
     name = spec.repo_url.rpartition("/")[2]

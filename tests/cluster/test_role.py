@@ -96,6 +96,10 @@ def launch(desk: Desk) -> None:
     assert desk.shop.space.get("jobs", spec.name)["spec"]["suspend"] is False
 
 
+def launch_what_the_cluster_ended_once_more(desk: Desk) -> None:
+    desk.backend.launch(desk.spec(broken_uid=desk.launched().run_uid), SECRETS)
+
+
 def adopt_what_another_launch_began(desk: Desk) -> None:
     queued = KubernetesBackend(replace(desk.shop.settings, queue="nobodys"), desk.whole.api.kubeconfig)
     spec = desk.spec()
@@ -165,6 +169,7 @@ def needs(**verbs: str) -> set[Verb]:
 FOLLOWING = needs(jobs="list watch", pods="list watch")
 SCENARIOS: dict[Callable[[Desk], None], set[Verb]] = {
     launch: needs(jobs="create patch", secrets="create"),
+    launch_what_the_cluster_ended_once_more: needs(jobs="create patch", pods="list", secrets="create"),
     adopt_what_another_launch_began: needs(jobs="create get", secrets="create"),
     check_by_a_dry_run: needs(jobs="create", secrets="create"),
     follow_a_run: FOLLOWING,

@@ -15,6 +15,7 @@ from logs.output import StaleWriter
 from repos.models import Credential, Repository
 from runners import follow
 from runners.backends.base import ContainerState, Piece, RunState, Unreachable
+from runners.describe import build_spec
 from runners.follow import Follow
 from runners.models import Run
 from runners.outcome import Outcome
@@ -208,6 +209,7 @@ def test_what_the_cluster_ended_is_built_once_more(run, pool):
     assert looked_at(run, cluster, pool).status == Run.FAILED
     again = Run.objects.latest("id")
     assert (again.attempt, again.status, again.automatic) == (2, Run.WAITING, True)
+    assert build_spec(again).broken_uid == run.uid
 
 
 def test_what_the_cluster_ended_again_is_not(run, pool):
@@ -226,6 +228,7 @@ def test_a_retry_that_somebody_asked_for_has_its_own_automatic_one(run, pool):
     cluster.told = disrupted()
     looked_at(run, cluster, pool)
     assert Run.objects.latest("id").attempt == 3
+    assert build_spec(run).broken_uid == ""
 
 
 def test_a_cancel_that_was_asked_for_just_before_the_cluster_ended_it_counts(run, pool):
