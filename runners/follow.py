@@ -11,17 +11,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import transaction
+from django.db import Error, close_old_connections, transaction
 from django.utils import timezone
 
+from logs.line_index import SEGMENT, complete
 from logs.masking import masked
+from logs.models import Output
 from logs.output import Recorder, StaleWriter
 from repos.credentials import CredentialUnreadable, GitLogin
 from runners.backends.base import Backend, BackendError, ContainerState, Piece, RunState, Unreachable
@@ -79,6 +81,8 @@ class Follow:
             logger.error("run %s: %s", run.name, error)
             self.secrets = build_secrets(self.spec, GitLogin()).values()  # the registry's login still can
         self.recorder = Recorder(run.pk, self.containers, self.secrets, settings.PORTAL.output.limit_bytes)
+        self.indexing: Future[None] | None = None
+        self.indexed = self.recorder.output.size  # up to here the lines' index was brought up to date, or need not be
         self.progress = Progress(run, self.secrets)
         self.reading: str = ""  # the container whose stream is open
         self.stream_number = 0  # of the stream that counts; what an older one still brings is not taken
@@ -247,6 +251,18 @@ class Follow:
         for piece in pieces:
             self.progress.took(self.reading, piece)
             self.ahead.release()
+        if self.recorder.output.size - self.indexed >= SEGMENT and (self.indexing is None or self.indexing.done()):
+            self.indexed = self.recorder.output.size
+            self.indexing = self.pool.submit(self._index)
+
+    def _index(self) -> None:
+        """In a thread of its own, behind which no output waits: spare viewers making the lines' index themselves."""
+        try:
+            complete(Output.objects.get(run_id=self.run.pk))
+        except (Output.DoesNotExist, Error) as error:
+            logger.warning("run %s: its lines are indexed later: %s", self.run.name, error)
+        finally:
+            close_old_connections()
 
     def _ended(self, number: int, name: str, error: Exception | None) -> None:
         """A stream is at its end, or broke and is opened again later from where the database stands."""

@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) ", re.M)
+_STAMP = rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) "
+STAMP = re.compile(rb"^" + _STAMP, re.M)
+#: The same behind a line feed: what begins with a letter is found several times as fast.
+_AFTER_FEED = re.compile(rb"\n" + _STAMP)
 #: With what the kubelet ends an answer that it can't go on with (cri-client's ReadLogs), with no newline, also within a line.
 _WORDS = re.compile(
     rb"(?:failed to (?:try resolving symlinks in path|open log file|read log file|reset seek in log file|create fsnotify watcher"
@@ -129,11 +132,11 @@ class Records:
     def _lines(self, data: bytes) -> bytes:
         """Whole lines, and what there is of one that is not complete."""
         end = data.rfind(b"\n") + 1
-        content, stamps = STAMP.subn(b"", data[:end])
+        content, stamps = _without_stamps(data[:end])
         if stamps != data.count(b"\n", 0, end):
             self.foreign = True
             end = _first_foreign(data)
-            content = STAMP.sub(b"", data[:end])
+            content = _without_stamps(data[:end])[0]
         if end:
             self.printed_at = self.printed_at or moment(data[: data.index(b" ")])
             self._count(data, end)
@@ -226,6 +229,12 @@ def moment(stamp: bytes) -> datetime:
     """The time of a stamp, UTC; Python has microseconds only."""
     text = stamp.decode()
     return datetime.fromisoformat(text[:26] + text[29:]).astimezone(UTC)
+
+
+def _without_stamps(lines: bytes) -> tuple[bytes, int]:
+    """What whole lines say, and how many of them have a stamp."""
+    content, stamps = _AFTER_FEED.subn(b"\n", b"\n" + lines)
+    return content[1:], stamps
 
 
 def _first_foreign(data: bytes) -> int:

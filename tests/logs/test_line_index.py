@@ -100,11 +100,6 @@ def test_two_who_index_the_same_make_the_same():
     assert len(first) > 3
 
 
-def test_a_large_output_is_indexed_while_it_is_stored():
-    output = output_of(*[numbered(20_000)] * 20)
-    assert OutputSegment.objects.latest("start").end > output.size - 2 * SEGMENT
-
-
 def test_an_index_that_takes_longer_than_one_waits_is_continued_by_the_next():
     output = output_of(numbered(200_000), outcome="succeeded")
     OutputSegment.objects.all().delete()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from queue import SimpleQueue
@@ -10,7 +11,8 @@ from queue import SimpleQueue
 import pytest
 from django.utils import timezone
 
-from logs.models import Output
+from logs.line_index import SEGMENT
+from logs.models import Output, OutputSegment
 from logs.output import StaleWriter
 from repos.models import Credential, Repository
 from runners import follow
@@ -298,3 +300,15 @@ def raises(error: Exception):
         raise error
 
     return call
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lines_of_a_large_output_are_indexed_while_it_is_stored(run):
+    with ThreadPoolExecutor(1) as pool:
+        held = Follow(run, Cluster(), SimpleQueue(), pool)
+        held.reading = "build"
+        for number in range(30):
+            held.received.append(Piece(b"a line\n" * 20_000, str(number)))
+            held.flush()
+            assert held.indexing is None or held.indexing.result(20) is None
+    assert OutputSegment.objects.latest("start").end > Output.objects.get(run=run).size - 2 * SEGMENT

@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand
 
 from runners.backend import configured_backend
@@ -21,6 +22,7 @@ STOP_SECONDS = 3.5
 class Command(BaseCommand):
     """Launch what waits, follow what runs, store output, settle outcomes; until SIGTERM or Ctrl-C."""
 
+    requires_system_checks = [Tags.compatibility]  # the others import all views, for which the watcher has no other use
     help = "Launch waiting runs, follow running ones, store their output, settle their outcomes; several share the work."
 
     def handle(self, *args: Any, **options: Any) -> None:
