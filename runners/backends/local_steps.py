@@ -152,7 +152,7 @@ def clone(step: Step) -> dict[str, Any]:
     if plan.submodules and (code := _run([*git, "submodule", "update", "--init", "--recursive", "--depth", "1"], env)):
         raise StepFailed("submodules_failed", exit_code=code)
     locate(step)
-    _say(f"checked out {plan.commit}")
+    _run([*git, "--no-pager", "log", "-1", "--format=ci-portal: checked out %h %s (%an, %as)"], env)
     return {"commit": plan.commit}
 
 

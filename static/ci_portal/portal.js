@@ -65,6 +65,15 @@ document.addEventListener("keydown", (event) => {
   search.select();
 });
 
+/** Of a row of links that is wider than the screen, show the one where the reader is. */
+function showWhereOneIs() {
+  for (const link of document.querySelectorAll("nav [aria-current]")) {
+    const row = link.parentElement;
+    if (row.scrollWidth > row.clientWidth) row.scrollLeft = link.offsetLeft + link.offsetWidth - row.offsetLeft - row.clientWidth + 24;
+  }
+}
+
 offerCopies();
 showTimes();
+showWhereOneIs();
 toastFromBefore();

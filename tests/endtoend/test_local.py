@@ -1,6 +1,7 @@
 """The main job with the embedded default, local backend and SQLite: from `POST /check/` to an image with its digest."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def test_a_check_ends_as_an_image_on_disk(running, server):
     index = json.loads(next((running.folder / "images").rglob("index.json")).read_text())
     assert index["manifests"][0]["digest"] == event["digest"]
     assert b"hello from the build" in running.output(run)
+    assert re.search(rb"^ci-portal: checked out [0-9a-f]+ .+ \(Tester, \d{4}-\d\d-\d\d\)$", running.output(run), re.M)
     assert running.output_status(run)["verdict"] == "verified"
     told = [entry["msg"] for entry in running.get(f"/log/?event_uuid={event['id']}&ordering=id").json["results"]]
     assert event["digest"] in told[-1]

@@ -74,7 +74,7 @@ main() {
     if [ "$REPO_SUBMODULES" = 1 ]; then
         git submodule update --init --recursive --depth=1 || fail submodules_failed 'the submodules could not be fetched'
     fi
-    printf 'Checked out %s\n' "$(git log -1 --format='%h %s')"
+    printf 'Checked out %s\n' "$(git log -1 --format='%h %s (%an, %as)')"
     context=$(readlink -f -- "$source/$BUILD_PATH")
     dockerfile=$(readlink -f -- "$source/$REPO_DOCKERFILE")
     case $context/ in "$source"/*) ;; /) ;; *) fail outside_checkout "build_path $BUILD_PATH leads out of the checkout" ;; esac
