@@ -29,12 +29,13 @@ ROWS: dict[str, tuple[int, ...]] = {
     "many": (10, 300, 1_000),
     "shared": (),
     "readers": (10, 200, 2_000),
+    "steady": (60, 600, 3_600),
     "lists": (1_000, 30_000, 1_000_000),
     "viewer": (10_000, 100_000, 1_000_000),
 }
 
 #: Rows that need a cluster.
-CLUSTER = {"check", "build", "line", "output", "many", "shared"}
+CLUSTER = {"check", "build", "line", "output", "many", "shared", "steady"}
 
 
 def measured(names: list[str], place: Place, plan: Plan) -> list[Result]:
