@@ -88,8 +88,11 @@ class KubernetesBackend:
         return job
 
     def _node_of(self, run_uid: str) -> str:
-        """The name of the node that its pod was on; "" where that is gone. One that evicted it may not show yet what it lacks."""
-        pods, _ = self.api.request("GET", f"{self._core}/pods", query={"labelSelector": f"{manifest.RUN_UID}={run_uid}"})
+        """The name of the node that its pod was on, which may not show yet what it lacks; "" where that can't be told now."""
+        try:
+            pods, _ = self.api.request("GET", f"{self._core}/pods", query={"labelSelector": f"{manifest.RUN_UID}={run_uid}"})
+        except ApiError:
+            return ""
         return next((pod["spec"]["nodeName"] for pod in pods["items"] if pod["spec"].get("nodeName")), "")
 
     def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:

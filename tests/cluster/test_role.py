@@ -98,6 +98,7 @@ def launch(desk: Desk) -> None:
 
 def launch_what_the_cluster_ended_once_more(desk: Desk) -> None:
     desk.backend.launch(desk.spec(broken_uid=desk.launched().run_uid), SECRETS)
+    assert desk.asked.forbidden == [], "without it the build may come to the same node again"
 
 
 def adopt_what_another_launch_began(desk: Desk) -> None:
