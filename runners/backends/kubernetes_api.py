@@ -139,11 +139,11 @@ class Api:
 def as_backend_error(error: ApiError, what: str = "The build Job") -> BackendError:
     """What the answer means for a build: Unreachable where trying again may help, Refused where it can't."""
     if error.status == 0:
-        return Unreachable(f"The cluster can't be reached: {error.message}.")
+        return Unreachable(f"The cluster can't be reached: {error.message.rstrip('.')}.")
     if error.status == 401:
         return Unreachable("The cluster does not accept the portal's own login (401): renew its kubeconfig or service account.")
     if error.status == 429 or error.status >= 500:
-        return Unreachable(f"The cluster can't answer now ({error.status}): {error.message}.")
+        return Unreachable(f"The cluster can't answer now ({error.status}): {error.message.rstrip('.')}.")
     return Refused(f"{what} was refused by the cluster: {readable(error.message)}.")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.backends.kubernetes_api import Api, ApiError
+from runners.backends.kubernetes_api import Api, ApiError, as_backend_error
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,8 @@ def test_it_says_which_file_and_why(tmp_path: Path, text: str | None, why: str):
         Api(str(path)).request("GET", "/version")
     assert raised.value.status == 0
     assert "https://x" not in raised.value.message
+
+
+@pytest.mark.parametrize("status", [0, 503])
+def test_the_sentence_ends_once(status: int):
+    assert str(as_backend_error(ApiError(status, "Service host/port is not set."))).endswith("is not set.")
