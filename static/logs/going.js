@@ -8,12 +8,14 @@ export class Going {
   #dialog;
   #field;
   #error;
+  #range;
 
   constructor(viewer) {
     this.#viewer = viewer;
     this.#dialog = viewer.querySelector(".ov-going");
     this.#field = this.#dialog.querySelector("input");
     this.#error = this.#dialog.querySelector(".error");
+    this.#range = this.#dialog.querySelector(".help");
     this.#dialog.querySelector("form").addEventListener("submit", (event) => this.#go(event));
     this.#dialog.querySelector("[data-close]").addEventListener("click", () => this.#dialog.close());
     this.#field.addEventListener("input", () => this.#tell(""));
@@ -21,12 +23,18 @@ export class Going {
 
   /** Ask for the number; it has the focus until the form is closed, and gives it back then. */
   open() {
-    const { total } = this.#viewer;
-    this.#dialog.querySelector(".help").textContent = total ? text("ov_line_range", { n: format(total) }) : "";
+    this.tellRange();
     this.#field.value = this.#viewer.selection.first || "";
     this.#tell("");
     this.#dialog.showModal();
     this.#field.select();
+  }
+
+  /** Which lines there are; an output that grows, or is only being loaded, has more later. */
+  tellRange() {
+    const { total } = this.#viewer;
+    const words = total ? text("ov_line_range", { n: format(total) }) : "";
+    if (this.#range.textContent !== words) this.#range.textContent = words;
   }
 
   #go(event) {
@@ -43,7 +51,7 @@ export class Going {
   /** Why one can't go to what was typed; "": one can. */
   #problem(typed) {
     const { total } = this.#viewer;
-    if (!total) return text("waiting_output");
+    if (!total) return this.#viewer.message.textContent; // it is loaded, or empty
     if (!/^\d{1,15}$/.test(typed)) return text("ov_line_not_number");
     return Number(typed) >= 1 && Number(typed) <= total ? "" : text("ov_no_such_line", { line: format(Number(typed)), n: format(total) });
   }

@@ -276,6 +276,7 @@ class OutputViewer extends HTMLElement {
     this.pill.hidden = over || this.#following || !this.#unread;
     const words = text(this.#unread === 1 ? "ov_new_line" : "ov_new_lines", { n: format(this.#unread) });
     if (this.pill.textContent !== words) this.pill.textContent = words;
+    this.going.tellRange();
   }
 
   // Drawing
