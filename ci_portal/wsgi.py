@@ -1,5 +1,6 @@
 """The WSGI application that uWSGI serves (`uwsgi.ini`)."""
 
+import gc
 import os
 
 try:
@@ -21,6 +22,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ci_portal.settings")
 application = get_wsgi_application()
 
 if uwsgi:
+    from django.urls import get_resolver
+
     from ci_portal.graceful import Ending
 
     uwsgi.atexit = Ending(uwsgi)
+    _ = get_resolver().url_patterns  # or the first request loads them
+    # What is loaded stays: each look through it for garbage would stop all requests for a tenth of a second.
+    gc.collect()
+    gc.freeze()
