@@ -77,7 +77,10 @@ class Log(models.Model):
     class Meta:
         db_table = "log"
         ordering = ["-id"]
-        indexes = [models.Index(fields=["create_at"], name="log_create_at")]
+        indexes = [
+            models.Index(fields=["create_at"], name="log_create_at"),
+            models.Index(fields=["actor"], name="log_actor"),
+        ]
 
     def __str__(self) -> str:
         return self.msg or ""

@@ -142,6 +142,12 @@ class Run(models.Model):
             models.Index(fields=["ctime"], name="runner_ctime"),
             models.Index(fields=["managed", "ctime"], name="runner_recorded"),
             models.Index(fields=["tidied_at", "managed", "status"], name="runner_to_tidy"),
+            # What people look runs up by.
+            models.Index(fields=["name"], name="runner_name"),
+            models.Index(fields=["image_tag"], name="runner_image_tag"),
+            models.Index(fields=["commit"], name="runner_commit"),
+            models.Index(fields=["digest"], name="runner_digest"),
+            models.Index(fields=["finished_at"], name="runner_finished_at"),
         ]
 
     def __str__(self) -> str:
