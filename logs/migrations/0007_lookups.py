@@ -4,17 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('events', '0006_created_token'),
-        ('logs', '0006_line_index'),
-        ('repos', '0004_supersede'),
-        ('runners', '0010_to_tidy'),
+        ("events", "0006_created_token"),
+        ("logs", "0006_line_index"),
+        ("repos", "0004_supersede"),
+        ("runners", "0010_to_tidy"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='log',
-            index=models.Index(fields=['actor'], name='log_actor'),
+            model_name="log",
+            index=models.Index(fields=["actor"], name="log_actor"),
         ),
     ]

@@ -4,31 +4,30 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('events', '0006_created_token'),
-        ('runners', '0010_to_tidy'),
+        ("events", "0006_created_token"),
+        ("runners", "0010_to_tidy"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['name'], name='runner_name'),
+            model_name="run",
+            index=models.Index(fields=["name"], name="runner_name"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['image_tag'], name='runner_image_tag'),
+            model_name="run",
+            index=models.Index(fields=["image_tag"], name="runner_image_tag"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['commit'], name='runner_commit'),
+            model_name="run",
+            index=models.Index(fields=["commit"], name="runner_commit"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['digest'], name='runner_digest'),
+            model_name="run",
+            index=models.Index(fields=["digest"], name="runner_digest"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['finished_at'], name='runner_finished_at'),
+            model_name="run",
+            index=models.Index(fields=["finished_at"], name="runner_finished_at"),
         ),
     ]
