@@ -15,6 +15,7 @@ from logs.output import Recorder
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+FOREVER = 60.0  # seconds: what a busy machine needs must not decide
 
 
 def output_of(*pieces: bytes, outcome: str = "") -> Output:
@@ -31,7 +32,7 @@ def numbered(count: int) -> bytes:
 
 
 def texts(output: Output, first: int, count: int) -> list[str]:
-    return read_lines(open_index(output), first, count).texts
+    return read_lines(open_index(output, FOREVER), first, count).texts
 
 
 def as_defined(data: bytes) -> list[str]:
@@ -54,7 +55,7 @@ def as_defined(data: bytes) -> list[str]:
 @pytest.mark.parametrize("outcome", ["", "succeeded"])
 def test_it_finds_any_line_of_many(outcome: str):
     output = output_of(numbered(300_000), outcome=outcome)
-    index = open_index(output)
+    index = open_index(output, FOREVER)
     assert (index.lines, index.complete, index.partial) == (300_000, True, False)
     for first in (0, 1, 77_777, 123_456, 299_998):
         assert texts(output, first, 2) == [f"line {first}", f"line {first + 1}"]
@@ -82,7 +83,7 @@ def test_lines_do_not_depend_on_how_the_bytes_came(seed: int):
         at += size
     expected = as_defined(data)
     output = output_of(*pieces, outcome=chance.choice(["", "failed"]))
-    assert open_index(output).lines == len(expected)
+    assert open_index(output, FOREVER).lines == len(expected)
     for first in [0, len(expected) - 1, *chance.sample(range(len(expected)), 20)]:
         found = texts(output, first, 3)
         assert found == expected[first : first + len(found)]
@@ -105,7 +106,7 @@ def test_an_index_that_takes_longer_than_one_waits_is_continued_by_the_next():
     OutputSegment.objects.all().delete()
     index = open_index(output, -1)
     assert (index.complete, index.lines, read_lines(index, 0, 5).texts) == (False, 0, [])
-    assert open_index(output).lines == 200_000
+    assert open_index(output, FOREVER).lines == 200_000
 
 
 def test_a_line_is_read_without_those_before_it(monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries):
@@ -123,7 +124,7 @@ def test_an_archived_output_has_the_same_lines_and_times(settings, tmp_path: Pat
     folder = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path)}}
     settings.STORAGES = {**settings.STORAGES, "default": folder}
     output = output_of(numbered(200_000), outcome="succeeded")
-    before = read_lines(open_index(output), 150_000, 3)
+    before = read_lines(open_index(output, FOREVER), 150_000, 3)
     assert archive(output)
     after = read_lines(open_index(Output.objects.get(pk=output.pk)), 150_000, 3)
     assert after == before
@@ -179,7 +180,7 @@ def test_what_has_no_time_of_its_own_has_the_one_at_which_it_was_received():
 def test_a_window_in_the_middle_knows_the_colours_in_force(printed: str, colours: str):
     output = output_of(printed.encode() + b"\n", b"x" * 100_000 + b"\n" + numbered(200_000), outcome="succeeded")
     for first in (1, 150_000):
-        assert sorted(read_lines(open_index(output), first, 1).colours.split(";")) == sorted(colours.split(";"))
+        assert sorted(read_lines(open_index(output, FOREVER), first, 1).colours.split(";")) == sorted(colours.split(";"))
 
 
 def test_an_answer_of_long_lines_has_fewer_of_them():
@@ -201,7 +202,7 @@ def test_landmarks_across_segments_have_the_numbers_of_their_lines():
     data = b"#1 [1/2] RUN a\n" + filler * 20_000 + b"#1 DONE 1.5s\n\n#2 exporting to image\n#2 exporting layers\n" + filler * 20_000
     output = output_of(data + b"#2 ERROR: failed\n", outcome="failed")
     at = int(NOON.timestamp() * 1000)
-    assert list(all_landmarks(open_index(output))) == [
+    assert list(all_landmarks(open_index(output, FOREVER))) == [
         Landmark(0, "begin", "#1", "[1/2] RUN a", at),
         Landmark(20_001, "done", "#1", "1.5s", at),
         Landmark(20_003, "begin", "#2", "exporting to image", at),
@@ -212,7 +213,7 @@ def test_landmarks_across_segments_have_the_numbers_of_their_lines():
 
 def test_a_step_that_prints_thousands_of_headings_is_not_kept_in_the_index():
     output = output_of(b"#1 [a]\n" * 100_000, outcome="succeeded")
-    assert len(list(all_landmarks(open_index(output)))) <= 500
+    assert len(list(all_landmarks(open_index(output, FOREVER)))) <= 500
 
 
 def test_retention_takes_the_index_with_the_output(settings, tmp_path: Path):
