@@ -56,26 +56,27 @@ def follow(
                 raise Unreachable(f"The container {container} has not started.")
             if at.pod != now.pod_uid:
                 at = Cursor(pod=now.pod_uid)
-            if now.ended and at.total == now.expected_bytes:
+            if _complete(now, at):
                 return
             files.ended = now.ended
             files.path, before = f"/api/v1/namespaces/{namespace}/pods/{now.pod}/log", at.total
-            how = yield from _answer(files, now, at, how, lambda: _over(place))
+            how = yield from _answer(files, now, at, how, lambda: (seen := place()) is None or seen.ended)
             if now.ended and files.fresh and (how == "end" or (how == "gone" and at.total == before)):
                 return
             breaks = breaks + 1 if how in ("cut", "gone") and at.total == before else 0
             if breaks >= _BREAKS:
                 raise StreamBroken(f"The output of {container} was cut {breaks} times.")
-            if how not in ("done", "left") and not (how == "end" and not now.ended and _over(place)):
+            if how == "end" and _complete(place(), at):
+                return
+            if how not in ("done", "left"):
                 wait(0.2 * 2**breaks if breaks else 0.5)
     finally:
         files.close()
 
 
-def _over(place: Callable[[], Place | None]) -> bool:
-    """Whether the container has ended by now."""
-    seen = place()
-    return seen is None or seen.ended
+def _complete(now: Place | None, at: Cursor) -> bool:
+    """Whether the container has ended and says that it printed no more."""
+    return now is not None and now.ended and at.pod == now.pod_uid and at.total == now.expected_bytes
 
 
 def _answer(files: Files, now: Place, at: Cursor, before: str, over: Callable[[], bool]) -> Generator[Piece, None, str]:
