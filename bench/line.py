@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from bench.measure import Result, Series, Target
-from bench.place import Place, Plan, until
+from bench.place import Place, Plan
 from runners.backends.kubernetes_api import ApiError
+from tests.support.waiting import until
 
 READERS = 100
 LINE = re.compile(rb"bench line (\d+) ends")

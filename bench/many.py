@@ -21,10 +21,11 @@ from urllib3.exceptions import HTTPError
 from bench.build import Floor
 from bench.check import manifests_of
 from bench.measure import Result, Series, Target, cpu_seconds, memory
-from bench.place import BenchPortal, Place, Plan, until
+from bench.place import BenchPortal, Place, Plan
 from runners.backends.kubernetes_api import ApiError
 from tests.support.cluster import Namespace
 from tests.support.recorded import record_builds
+from tests.support.waiting import until
 
 BUILDS = 1_000
 REPOSITORIES = 10
@@ -73,7 +74,7 @@ class Portal:
         """Record so many, and wait for their outcomes; returns seconds in all, and from the last pod's end to the last outcome."""
         ends, before, began = Ends(space), cpu_seconds(self.pid), time.time()
         record_builds(self.site, REPOSITORIES, builds, COMMIT)
-        until(lambda: not self._ask("SELECT COUNT(*) FROM event WHERE status IN ('1', '2')")[0], 280, 0.25)
+        until(lambda: not self._ask("SELECT COUNT(*) FROM event WHERE status IN ('1', '2')")[0], 280, every=0.25)
         self.cpu, self.memory = cpu_seconds(self.pid) - before, memory(self.pid) * 1.048576
         latest, succeeded = self._ask("SELECT UNIX_TIMESTAMP(MAX(finished_at)), SUM(status = '3') FROM event")
         assert succeeded == builds, (succeeded, self.site.logs())
@@ -123,7 +124,7 @@ def by_hand(space: Namespace, floor: Floor, builds: int) -> float:
 def clear(space: Namespace) -> None:
     """Delete all Jobs with their pods, and wait until they are gone."""
     space.admin.request("DELETE", space.path("jobs"), {"propagationPolicy": "Background"})
-    until(lambda: not space.admin.request("GET", space.path("pods"), query={"limit": "1"})[0]["items"], 280, 0.5)
+    until(lambda: not space.admin.request("GET", space.path("pods"), query={"limit": "1"})[0]["items"], 280, every=0.5)
 
 
 @contextmanager

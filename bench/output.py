@@ -14,10 +14,11 @@ import pymysql
 from bench.build import Floor, outcome
 from bench.check import manifests_of
 from bench.measure import Result, Target, alternate, cpu_seconds, memory
-from bench.place import BenchPortal, Place, Plan, until
+from bench.place import BenchPortal, Place, Plan
 from runners.backends.kubernetes_api import ApiError
 from tests.endtoend.stage import WORDS
 from tests.support.cluster import Namespace
+from tests.support.waiting import until
 
 LINES = 600_000
 STORED = """SELECT stream.ended, stream.raw_bytes FROM output_stream AS stream JOIN output ON output.id = stream.output_id
@@ -57,7 +58,7 @@ class Watched:
         """One build to its end; its output must be proved complete. Returns the run's id."""
         job, before = self.site.checked(body)["job"], cpu_seconds(self.pid)
         began = first_line(self.space, job["name"])[1]
-        until(lambda: self._stored(job["id"])[0], 300, 0.02)
+        until(lambda: self._stored(job["id"])[0], 300, every=0.02)
         self.took = (time.time() - began) * 1000
         self.bytes = self._stored(job["id"])[1]
         assert outcome(self.site, job["id"]) == "succeeded", self.site.logs()
@@ -102,7 +103,7 @@ def first_line(space: Namespace, job: str) -> tuple[str, float]:
                     return path, datetime.fromisoformat(line.split(b" ")[0].decode()[:26] + "+00:00").timestamp()
         return None
 
-    found: tuple[str, float] = until(look, 120, 0.1)
+    found: tuple[str, float] = until(look, 120, every=0.1)
     return found
 
 

@@ -7,8 +7,7 @@ import json
 import os
 import secrets
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ from tests.support.git_server import BareRepository
 from tests.support.mariadb import MariaDB, run_mariadb
 from tests.support.portal import portal
 from tests.support.uwsgi_portal import UwsgiPortal, descendants
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,3 @@ class BenchPortal(UwsgiPortal):
     def wait_for_watcher(self) -> int:
         """The watcher's process id, once it follows the backend."""
         return int(until(lambda: self.watcher() if "watching backend" in self.log() else 0, 60))
-
-
-def until(ask: Callable[[], Any], seconds: float, pause: float = 0.1) -> Any:
-    """Ask again until the answer is true; returns it."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
-        time.sleep(pause)
-    return answer

@@ -11,7 +11,8 @@ from typing import Any
 from bench.check import register
 from bench.many import PODS, clear, simulated
 from bench.measure import Result, Series, Target, cpu_seconds
-from bench.place import BenchPortal, Place, Plan, until
+from bench.place import BenchPortal, Place, Plan
+from tests.support.waiting import until
 
 CHECKS = 200
 REPOSITORIES = 10
@@ -72,7 +73,7 @@ class Work:
             sent = [clients.submit(next(sites).checked, {"repo": next(repositories), "force": True}) for _ in range(checks)]
             for each in sent:
                 each.result()
-        until(lambda: not self._ask("SELECT COUNT(*) FROM event WHERE status IN ('1', '2')")[0][0], 280, 0.25)
+        until(lambda: not self._ask("SELECT COUNT(*) FROM event WHERE status IN ('1', '2')")[0][0], 280, every=0.25)
         self.used = {kind: [now - then for now, then in zip(self._cpu()[kind], before[kind], strict=True)] for kind in before}
         self.statements, self.written = (now - then for now, then in zip(self._counters(), counted, strict=True))
         succeeded, last = self._ask("SELECT SUM(status = '3'), UNIX_TIMESTAMP(MAX(finished_at)) FROM event")[0]

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from runners.backends.kubernetes import KubernetesBackend
 from runners.build import BuildSpec, JobSettings
 from tests.support.cluster import BUILDER_IMAGE, DOCKERFILE, SECRETS, Namespace, Workshop, follow_to_end, wait_until
 from tests.support.deployed import BUILDS, DEPLOY, PORTAL, moved, objects, overlay
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_cluster
 
@@ -94,14 +94,6 @@ def deployed(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 for name in names.values() if kind == "Namespace" else [names[BUILDS]]:
                     with suppress(NotFoundError):
                         client.resources.get(api_version=version, kind=kind).delete(name=name)
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.3)
-    return answer
 
 
 # What the API server takes

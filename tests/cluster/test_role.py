@@ -20,6 +20,7 @@ from runners.backends.kubernetes import KubernetesBackend
 from runners.backends.kubernetes_api import Api, ApiError
 from runners.build import BuildSpec
 from tests.support.cluster import DOCKERFILE, SECRETS, Workshop, portal_rules, read_all, wait_until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_cluster
 
@@ -194,14 +195,6 @@ def rules(verbs: set[Verb]) -> list[dict[str, Any]]:
 
 def pairs(of: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     return {(g, r, v) for rule in of for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-    return answer
 
 
 def pod_of(desk: Desk, spec: BuildSpec) -> str:

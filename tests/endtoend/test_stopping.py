@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.endtoend.stage import LINES, WORDS, Stage, local_stage
-from tests.support.portal import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_buildah, pytest.mark.needs_registry]
 

@@ -8,7 +8,8 @@ import re
 import subprocess
 import time
 
-from tests.support.fault_site import Fault, Stand, until
+from tests.support.fault_site import Fault, Stand
+from tests.support.waiting import until
 
 #: All bounds are times this, for a machine that does much else meanwhile.
 SLOW = float(os.environ.get("FAULTS_SLOW", "1"))

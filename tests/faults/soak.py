@@ -31,8 +31,9 @@ from typing import Any
 from runners.backends.kubernetes_api import ApiError
 from tests.faults.soak_audit import Build, audit
 from tests.support.cluster_control import VARIABLE, ClusterControl
-from tests.support.fault_site import ENDED, Fault, Site, Stand, site, until
+from tests.support.fault_site import ENDED, Fault, Site, Stand, site
 from tests.support.portal import Answer
+from tests.support.waiting import until
 
 #: So many builds at once: two cores can do no more.
 ACTIVE = 6

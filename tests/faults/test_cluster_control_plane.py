@@ -15,7 +15,8 @@ from runners.backends.kubernetes_informer import lines
 from tests.faults.cluster_scene import SLOW, succeeds, ticking, wait_for_tick
 from tests.support.cluster import SECRETS
 from tests.support.cluster_control import ClusterControl
-from tests.support.fault_site import Fault, Site, Stand, until
+from tests.support.fault_site import Fault, Site, Stand
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 

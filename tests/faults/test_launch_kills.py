@@ -9,7 +9,8 @@ from urllib.error import URLError
 
 import pytest
 
-from tests.support.fault_site import Fault, Site, Stand, until
+from tests.support.fault_site import Fault, Site, Stand
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 

@@ -14,9 +14,10 @@ from urllib.error import URLError
 import pytest
 
 from tests.faults.conftest import times
-from tests.support.fault_site import FaultyPortal, Site, Stand, until
+from tests.support.fault_site import FaultyPortal, Site, Stand
 from tests.support.portal import ROOT, Answer
 from tests.support.uwsgi_portal import descendants
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.needs_uwsgi, pytest.mark.faults]
 

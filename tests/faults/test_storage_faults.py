@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fault_site import Fault, Site, Stand, until
+from tests.support.fault_site import Fault, Site, Stand
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 

@@ -10,7 +10,8 @@ from itertools import count
 import pytest
 
 from tests.faults.conftest import seeds
-from tests.support.fault_site import Fault, Site, Stand, until
+from tests.support.fault_site import Fault, Site, Stand
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 

@@ -10,7 +10,8 @@ import pytest
 
 from runners.leases import LEASE_SECONDS
 from tests.faults.conftest import seeds
-from tests.support.fault_site import Fault, Site, Stand, until
+from tests.support.fault_site import Fault, Site, Stand
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_mariadb, pytest.mark.faults]
 

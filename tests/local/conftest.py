@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +17,7 @@ from repos.sample_server import GitHttpsServer, Rules
 from runners.backends.base import RunState
 from runners.backends.local import LocalBackend
 from runners.build import BuildSecrets, BuildSpec
+from tests.support.waiting import until
 
 USER, TOKEN = "builder", "token-0123456789-secret"
 SHELL = "FROM scratch\nCOPY busybox /bin/busybox\nENV PATH=/bin\n"
@@ -103,15 +102,6 @@ class Project:
 
     def output(self, spec: BuildSpec, container: str) -> bytes:
         return b"".join(piece.data for piece in self.backend.stream(spec, container, ""))
-
-
-def until(ask: Callable[[], Any], seconds: float = 30) -> Any:
-    """The first answer that is not None or False."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return answer
 
 
 def seeds(count: int) -> list[int]:

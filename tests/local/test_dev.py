@@ -14,7 +14,7 @@ import requests
 
 from ci_portal.config import is_loopback, use_development_defaults
 from tests.support.dev import CONFIGURED, Dev, development
-from tests.support.portal import until
+from tests.support.waiting import until
 
 
 def children(pid: int) -> dict[str, int]:

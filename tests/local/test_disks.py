@@ -15,7 +15,8 @@ from runners.backends.base import Unreachable
 from runners.backends.local import Limits, LocalBackend
 from runners.backends.local_build import read_json
 from runners.build import BuildSecrets, BuildSpec
-from tests.local.conftest import TOKEN, USER, Project, processes_of, until
+from tests.local.conftest import TOKEN, USER, Project, processes_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_buildah
 

@@ -22,8 +22,9 @@ from runners.backends.local import LocalBackend
 from runners.backends.local_build import read_json, write_json
 from runners.backends.local_process import children, is_held, place
 from runners.build import BuildSecrets, BuildSpec
-from tests.local.conftest import TOKEN, USER, Project, processes_of, seeds, until
+from tests.local.conftest import TOKEN, USER, Project, processes_of, seeds
 from tests.support.portal import ROOT
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_buildah
 

@@ -13,8 +13,9 @@ from runners.backends.base import Refused, StreamBroken
 from runners.backends.local import LocalBackend
 from runners.backends.local_build import read_json
 from runners.build import BuildSecrets
-from tests.local.conftest import TOKEN, USER, Project, processes_of, until
+from tests.local.conftest import TOKEN, USER, Project, processes_of
 from tests.support.portal import files_below
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_buildah
 

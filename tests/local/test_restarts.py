@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from runners.backends.local_reasons import LOST_HERE
-from tests.local.conftest import processes_of, seeds, until
+from tests.local.conftest import processes_of, seeds
 from tests.local.test_dev import Dev, dev  # noqa: F401
 from tests.support.git_server import git_server
 from tests.support.portal import Portal, portal
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_buildah
 

@@ -16,6 +16,7 @@ from logs.models import Output
 from logs.output import Recorder, read
 from runners.models import Run
 from tests.support import rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LINE = "Schritt 1 → 🙂 fertig\r\n"
@@ -102,13 +103,6 @@ class Following(threading.Thread):
         self.join(30)
         assert not self.is_alive()
         return self.reader
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def port(live_server) -> int:

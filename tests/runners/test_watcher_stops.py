@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.portal import Portal, files_below, portal
+from tests.support.waiting import until
 
 #: What hangs is left after 3.5 s; the rest is for a busy machine.
 SOON = 6.0
@@ -98,14 +99,6 @@ class Tables(Portal):
         assert status == 0
         assert "Traceback" not in (self.folder / "watch.log").read_text()
         return took
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return answer
 
 
 @pytest.fixture

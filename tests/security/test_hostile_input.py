@@ -24,7 +24,8 @@ from tests.support import rows
 from tests.support.git_server import git_server
 from tests.support.outside import watched
 from tests.support.portal import portal
-from tests.support.uwsgi_portal import UwsgiPortal, descendants, until
+from tests.support.uwsgi_portal import UwsgiPortal, descendants
+from tests.support.waiting import until
 
 HERE = Path(__file__).parent
 HOSTILE = json.loads((HERE / "hostile.json").read_text())

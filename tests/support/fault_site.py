@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.support.cluster import BUILDER_IMAGE, BUSYBOX, GIT_LOGIN, HOST, Names
 from tests.support.git_server import BareRepository
 from tests.support.mariadb import MariaDB, run_mariadb
 from tests.support.portal import ROOT, Answer, Portal, portal
+from tests.support.waiting import until
 
 #: The API server's address for a process that shall find the cluster away.
 NOWHERE = "https://127.0.0.1:9"
@@ -36,15 +37,6 @@ NO_LOG = (b"failed to try resolving symlinks", b"unable to retrieve container lo
 #: How long the launch of a process that is killed keeps others waiting, in these tests.
 LAUNCH_SECONDS = 4
 ENDED = ("3", "4", "5")
-
-
-def until(ask: Callable[[], Any], seconds: float, what: Callable[[], str] = lambda: "", every: float = 0.1) -> Any:
-    """Ask again until the answer is true; returns it. What asks a portal asks less often: each answer costs it."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain\n{what()}"
-        time.sleep(every)
-    return answer
 
 
 @dataclass

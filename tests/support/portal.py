@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,12 +224,3 @@ def portal(folder: Path, of: type[Portal] = Portal, **configuration: Any) -> Ite
         yield running
     finally:
         running.stop()
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    """Ask again until the answer is true; returns it."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return answer

@@ -6,11 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.support.portal import ROOT, Portal
+from tests.support.waiting import until
 
 
 class UwsgiPortal(Portal):
@@ -59,14 +58,6 @@ class UwsgiPortal(Portal):
 
     def shell(self, code: str) -> None:
         assert self.manage("shell", "--verbosity", "0", "-c", code, log="shell.log").wait(60) == 0, self.logs()
-
-
-def until(ask: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return answer
 
 
 def descendants(pid: int) -> list[int]:

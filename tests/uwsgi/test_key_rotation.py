@@ -11,7 +11,8 @@ from cryptography.fernet import Fernet
 
 from tests.support.git_server import GitServer, git_server
 from tests.support.portal import Portal, portal
-from tests.support.uwsgi_portal import UwsgiPortal, until
+from tests.support.uwsgi_portal import UwsgiPortal
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_uwsgi
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.git_server import GitServer, git_server
 from tests.support.portal import Answer, portal
-from tests.support.uwsgi_portal import UwsgiPortal, descendants, until
+from tests.support.uwsgi_portal import UwsgiPortal, descendants
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_uwsgi
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.git_server import git_server
 from tests.support.portal import portal
-from tests.support.uwsgi_portal import UwsgiPortal, descendants, until
+from tests.support.uwsgi_portal import UwsgiPortal, descendants
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs_uwsgi
 
