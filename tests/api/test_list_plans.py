@@ -16,7 +16,7 @@ from logs.views import Logs
 from runners.models import Run
 from runners.views import Runs
 
-ROWS = 50 if connection.vendor == "sqlite" else 3_000  # enough for MariaDB to prefer an index
+ROWS = 50 if connection.vendor == "sqlite" else 20_000  # so many that MariaDB prefers an index
 #: Filters that read rows from the newest back until a page is full.
 UNINDEXED_FILTERS = {
     "event": {"type", "image", "Desc", "ref", "reason"},
@@ -35,32 +35,41 @@ EITHER = {"managed"}
 
 def events() -> None:
     Event.objects.bulk_create(
-        Event(
-            **{name: f"{name}-{number}" for name in ("name", "repo", "job", "image_tag", "commit", "digest", "created_by")},
-            status=str(number % 5 + 1),
-            repository_id=number,
-            finished_at=timezone.now(),
-        )
-        for number in range(1, ROWS)
+        (
+            Event(
+                **{name: f"{name}-{number}" for name in ("name", "repo", "job", "image_tag", "commit", "digest", "created_by")},
+                status=str(number % 5 + 1),
+                repository_id=number,
+                finished_at=timezone.now(),
+            )
+            for number in range(1, ROWS)
+        ),
+        batch_size=2_000,
     )
 
 
 def runs() -> None:
     Run.objects.bulk_create(
-        Run(
-            **{name: f"{name}-{number}" for name in ("name", "image_tag", "commit", "digest")},
-            status=Run.FINAL[number % 3],
-            event_id=number,
-            finished_at=timezone.now(),
-        )
-        for number in range(1, ROWS)
+        (
+            Run(
+                **{name: f"{name}-{number}" for name in ("name", "image_tag", "commit", "digest")},
+                status=Run.FINAL[number % 3],
+                event_id=number,
+                finished_at=timezone.now(),
+            )
+            for number in range(1, ROWS)
+        ),
+        batch_size=2_000,
     )
 
 
 def logs() -> None:
     Log.objects.bulk_create(
-        Log(repository_id=f"app-{number}", event_id=number, run_id=number, msg="m", actor=f"user-{number}")
-        for number in range(1, 10 * ROWS)  # short rows, which MariaDB rather sorts while they are few
+        (
+            Log(repository_id=f"app-{number}", event_id=number, run_id=number, msg="m", actor=f"user-{number}")
+            for number in range(1, ROWS)
+        ),
+        batch_size=2_000,
     )
 
 
@@ -72,7 +81,8 @@ TABLES: dict[str, tuple[str, type, Callable[[], None]]] = {
 
 
 @pytest.fixture(params=TABLES)
-def table(request: pytest.FixtureRequest, db) -> str:
+def table(request: pytest.FixtureRequest, transactional_db) -> str:
+    """Its name. MariaDB's ANALYZE commits, so that there is nothing to roll back: what is in the tables is deleted afterwards."""
     name: str = request.param
     TABLES[name][2]()
     with connection.cursor() as cursor:
@@ -99,7 +109,7 @@ def plan(api, table: str, query: str) -> str:
 def is_looked_up(said: str, table: str) -> bool:
     if connection.vendor == "sqlite":
         return f"SEARCH {table} USING" in said
-    return re.search(r"'type': '(const|ref|range|eq_ref)'", said) is not None
+    return re.search(r"'type': '(const|ref|range|eq_ref)'|after reading const tables", said) is not None
 
 
 def is_read_in_order(said: str, table: str) -> bool:
@@ -136,12 +146,12 @@ def test_every_filter_goes_by_an_index_or_is_known_not_to(api, table: str):
     assert wrong == {}
 
 
-@pytest.mark.parametrize("direction", ["", "-"])
-def test_every_ordering_goes_by_an_index_or_is_known_to_sort(api, table: str, direction: str):
+def test_every_ordering_goes_by_an_index_or_is_known_to_sort(api, table: str):
     sorts = UNINDEXED_ORDERINGS[table]
     wrong = {
-        name: said
+        order: said
         for name in TABLES[table][1].ordering_wire
-        if is_in_order(said := plan(api, table, f"ordering={direction}{name}")) is (name in sorts)
+        for order in (name, f"-{name}")
+        if is_in_order(said := plan(api, table, f"ordering={order}")) is (name in sorts)
     }
     assert wrong == {}
