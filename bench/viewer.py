@@ -27,6 +27,7 @@ SCRIPTED = ("FunctionCall", "EventDispatch", "FireAnimationFrame")
 #: Record two runs that have ended, of many lines and of few.
 RECORD = """
 from django.utils import timezone
+from logs.line_index import complete
 from logs.output import Recorder
 from runners.models import Run
 from tests.support import rows
@@ -39,6 +40,7 @@ for lines in ({many}, {few}):
     for start in range(1, lines + 1, 20_000):
         part = range(start, min(start + 20_000, lines + 1))
         recorder.append("build", b"".join(line % (n, n) for n in part), str(start))
+    complete(recorder.output)  # as the watcher does meanwhile
     recorder.close("succeeded")
 """
 #: In each page before its own scripts: when its first lines were painted.
