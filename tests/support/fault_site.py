@@ -258,7 +258,8 @@ class Stand:
             assert re.search(r"\d+ (of \d+ bytes are missing|more bytes were read than)", known["verdict_detail"]), known
         stored = self.portal.output(run["id"])
         assert len(stored) == known["size"]
-        if known["verdict"] == "verified":
+        # What gaps are fine for may have taken the pod as well; the container's own count has proved the output then.
+        if known["verdict"] == "verified" and (not gap_is_fine or self.pods(run["name"])):
             streams = {stream["container"]: stream for stream in known["streams"]}
             for container, data in self.printed(run["name"]).items():
                 start = streams[container]["start"]
