@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import Error, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -110,7 +110,7 @@ def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
             unreadable = isinstance(error, CredentialUnreadable)
             cause = Cause.CREDENTIALS_UNREADABLE if unreadable else Cause.LAUNCH_REFUSED
             run.finish(Run.FAILED, reason=str(error), cause=cause)
-    except (DatabaseError, InterfaceError):
+    except Error:  # of the database
         raise
     except Exception:
         logger.exception("run %s: launching", run.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import Error, close_old_connections
 
 from runners.backends.base import Backend, BackendError
 from runners.describe import build_spec
@@ -32,7 +32,7 @@ def tidy(run: Run, backend: Backend) -> bool:
         return True
     except BackendError as error:
         logger.warning("run %s: tidying up: %s", run.name, error)
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         logger.warning("run %s: tidying up: the database does not answer: %s", run.name, error)
         close_old_connections()  # this thread's was lost
     except Exception:

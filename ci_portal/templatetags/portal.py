@@ -121,14 +121,8 @@ def when(moment: datetime | None) -> SafeString:
     """Show how long ago it was, with the exact time on hover: in the portal's zone, until times.js tells both in the reader's."""
     if moment is None:
         return format_html('<span class="muted">{}</span>', _("unknown"))
-    local = timezone.localtime(moment)
     recent = timezone.now() - moment < timedelta(minutes=1)
-    return format_html(
-        '<time data-ago datetime="{}" title="{}">{}</time>',
-        moment.isoformat(),
-        f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}",
-        _("just now") if recent else _("%(time)s ago") % {"time": timesince(moment, depth=1)},
-    )
+    return _time("data-ago", moment, _("just now") if recent else _("%(time)s ago") % {"time": timesince(moment, depth=1)})
 
 
 @register.simple_tag
@@ -136,11 +130,7 @@ def day(moment: datetime | None) -> SafeString:
     """Show a date: in the portal's zone and the language's own form, until times.js tells it in the reader's."""
     if moment is None:
         return SafeString("–")
-    local = timezone.localtime(moment)
-    exact = f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}"
-    return format_html(
-        '<time data-day datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, formats.date_format(local, "DATE_FORMAT")
-    )
+    return _time("data-day", moment, formats.date_format(timezone.localtime(moment), "DATE_FORMAT"))
 
 
 @register.simple_tag
@@ -148,11 +138,14 @@ def clock(moment: datetime | None) -> SafeString:
     """Show the time of day to the second: in the portal's zone, until times.js tells it in the reader's."""
     if moment is None:
         return SafeString("–")
+    return _time('class="muted" data-clock', moment, f"{timezone.localtime(moment):%H:%M:%S}")
+
+
+def _time(attributes: str, moment: datetime, text: str) -> SafeString:
+    """The text of a moment, with the exact time on hover; `attributes` tell times.js how to show it."""
     local = timezone.localtime(moment)
     exact = f"{formats.date_format(local, 'Y-m-d H:i:s')} {local.tzname()}"
-    return format_html(
-        '<time class="muted" data-clock datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, f"{local:%H:%M:%S}"
-    )
+    return format_html('<time {} datetime="{}" title="{}">{}</time>', SafeString(attributes), moment.isoformat(), exact, text)
 
 
 def seconds_in_words(seconds: float) -> str:
