@@ -32,6 +32,7 @@ _DISRUPTIONS = {
     "PreemptionByScheduler": (Cause.PREEMPTED, "The build had to make room for a pod of higher priority."),
     "TerminationByKubelet": (Cause.EVICTED, "The node ended the build: {message}."),
 }
+_LATE_CACHE = "cache: timed out waiting for the condition"
 _CANT_START = ("ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
@@ -288,7 +289,8 @@ def _start_problem(pod: Dict, seen: Seen) -> Why | None:
             return Why(Cause.BUILDER_IMAGE_UNAVAILABLE, f"The image {image} of {name} can't be pulled: {said}.")
         if reason in _CANT_START:
             return Why(Cause.CONTAINER_REFUSED, f"{name} can't be started: {message}.")
-    for event in seen.events:
+    # A kubelet whose cache of Secrets is late says so and tries again: what it says besides, later or before, is the cause.
+    for event in sorted(seen.events, key=lambda event: _LATE_CACHE in event.get("message", "")):
         if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
             return _mount_problem(event.get("message", ""), seen)
         if event.get("reason") == "FailedCreatePodSandBox":

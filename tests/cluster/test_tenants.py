@@ -285,8 +285,8 @@ def test_a_ca_secret_that_names_something_else_gives_nothing(shop: Workshop, kin
         mounts = [volume["secret"] for volume in pod["spec"]["volumes"] if volume["name"] == "ca"]
         assert [item["key"] for mount in mounts for item in mount["items"]] == ["ca.crt"]
         if kind != "a service account's token":  # that one has the cluster's own certificate, which is no secret
-            state = wait_until(shop.backend, spec, lambda state: bool(state.problem), 60)
-            assert state.problem == f"The Secret {names[kind]} that ca_secret names has no ca.crt: add it."
+            empty = f"The Secret {names[kind]} that ca_secret names has no ca.crt: add it."
+            state = wait_until(shop.backend, spec, lambda state: state.problem == empty, 60)
             assert not any(container.started_at for container in state.containers)
     finally:
         shop.backend.delete(spec)

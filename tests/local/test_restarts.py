@@ -50,7 +50,7 @@ def begun(running: Portal, url: str) -> tuple[int, int]:
     answer = running.post("/check/", {"repo": url, "force": True})
     assert answer.status == 202, answer.body
     event, run = answer.json["event"]["id"], answer.json["job"]["id"]
-    until(lambda: b"STEP 4" in running.output(run))
+    until(lambda: b"STEP 4" in running.output(run), 60, lambda: f"{running.event(event)}\n{running.output(run)!r}")
     return event, run
 
 

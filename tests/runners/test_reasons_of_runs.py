@@ -246,6 +246,21 @@ def test_a_ca_secret_without_its_key_is_named():
     assert found.problem == "The Secret company-ca that ca_secret names has no ca.crt: add it."
 
 
+def test_a_late_cache_of_the_kubelet_hides_no_cause():
+    late = {
+        "reason": "FailedMount",
+        "message": 'MountVolume.SetUp failed for volume "ca" : failed to sync secret cache: timed out waiting for the condition',
+    }
+    empty = {
+        "reason": "FailedMount",
+        "message": 'MountVolume.SetUp failed for volume "ca" : references non-existent secret key: ca.crt',
+    }
+    found = state(pod(phase="Pending"), events=[late, empty], ca_secret="company-ca")
+    assert found.problem == "The Secret company-ca that ca_secret names has no ca.crt: add it."
+    found = state(pod(phase="Pending"), events=[late], ca_secret="company-ca")
+    assert found.problem.startswith("A volume of the build can't be mounted: MountVolume.SetUp failed")
+
+
 def test_no_room_on_any_node_is_waiting_never_fatal():
     full = {
         "type": "PodScheduled",
