@@ -1,4 +1,7 @@
-"""`python -m bench`: measure every row, print the table, write the JSON. Exit status 1 where a target is missed."""
+"""`python -m bench`: measure every row, print the table, write the JSON.
+
+Exit status 1 where a target is missed or a row breaks off.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,23 +42,29 @@ ROWS: dict[str, tuple[int, ...]] = {
 CLUSTER = {"check", "build", "line", "output", "many", "shared", "steady"}
 
 
-def measured(names: list[str], place: Place, plan: Plan) -> list[Result]:
-    """Run rows one after the other."""
-    results = []
+def measured(names: list[str], place: Place, plan: Plan, broken: list[str]) -> list[Result]:
+    """Run rows one after the other, each shown as soon as it is known. One that breaks off is named in `broken`."""
+    results: list[Result] = []
     for name in names:
         began = time.monotonic()
         print(f"{name} …", file=sys.stderr, flush=True)
-        results += importlib.import_module(f"bench.{name}").run(place, plan)
-        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        found: list[Result] = []
+        try:
+            found = importlib.import_module(f"bench.{name}").run(place, plan)
+        except Exception:
+            traceback.print_exc()
+            broken.append(name)
+        results += found
+        print(f"{table(found)}\n{name}: {time.monotonic() - began:.0f} s\n", file=sys.stderr, flush=True)
     return results
 
 
-def grown(names: list[str], place: Place, plan: Plan, sizes: list[int]) -> tuple[list[Result], dict[str, float]]:
+def grown(names: list[str], place: Place, plan: Plan, sizes: list[int], broken: list[str]) -> tuple[list[Result], dict[str, float]]:
     """Run each row with each of its sizes; returns all results, and the exponent of each cost."""
     results, points = [], {}
     for name in names:
         for size in sizes or ROWS[name]:
-            for result in measured([name], place, Plan(plan.quick, size, plan.repeat)):
+            for result in measured([name], place, Plan(plan.quick, size, plan.repeat), broken):
                 what = result.what.replace(f"{size:,}", "n")
                 points.setdefault(f"{name}, {what}", []).append((size, result.ours.median))
                 result.what += f" at {size:,}" if what == result.what else ""
@@ -89,22 +99,27 @@ def main(arguments: list[str]) -> int:
     if CLUSTER & set(names) and not os.environ.get("KUBECONFIG"):
         parser.error(f"KUBECONFIG must name a cluster for {', '.join(sorted(CLUSTER & set(names)))}; the others: --only ROW")
     exponents: dict[str, float] = {}
+    broken: list[str] = []
     began, before = datetime.now(UTC), machine()
     with tempfile.TemporaryDirectory(prefix="ci-portal-bench-") as folder:
         place, plan = Place(Path(folder)), Plan(given.quick, 0, given.repeat)
         try:
             if given.growth:
-                results, exponents = grown([name for name in names if ROWS[name]], place, plan, given.sizes)
+                results, exponents = grown([name for name in names if ROWS[name]], place, plan, given.sizes, broken)
             else:
-                results = measured(names, place, plan)
+                results = measured(names, place, plan, broken)
         finally:
             place.close()
     print(table(results))
+    for name in broken:
+        print(f"{name}: BROKEN OFF")
     for what, value in exponents.items():
         print(f"{what}: cost grows with size to the power of {value:.2f}")
     found = {"began": began.isoformat(), "machine": before, "rows": [result.json() for result in results], "exponents": exponents}
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(found | {"quick": given.quick}, indent=1) + "\n")
+    if broken:
+        return 1
     return int(not given.quick and not given.growth and any(not target.reached for each in results for target in each.targets))
 
 
