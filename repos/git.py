@@ -1,9 +1,9 @@
 """Asking git remotes: which commit a branch or tag is, which refs there are, what a commit holds.
 
-The only importer of GitPython. git runs in a scratch folder of its own, with nothing of the machine's or a user's configuration,
-for https and ssh only, to addresses that were judged before (`repos.addresses`), without following redirects, under limits of
-time and size. A credential reaches it through a configuration file of mode 0600 in that folder: never in a URL, an argument or
-the environment.
+Refs are asked for by `smart_http` where that goes; all else, and explaining what went wrong, is git's. The only importer of
+GitPython. git runs in a scratch folder of its own, with nothing of the machine's or a user's configuration, for https and ssh only,
+to addresses that were judged before (`repos.addresses`), without following redirects, under limits of time and size. A credential
+reaches it through a configuration file of mode 0600 in that folder: never in a URL, an argument or the environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 from git.cmd import Git
 
 from ci_portal.api.connections import release_connection
-from repos import git_failures, refs, urls
+from repos import git_failures, refs, smart_http, urls
 from repos.addresses import allowed_addresses
 from repos.credentials import GitLogin
 from repos.errors import (
@@ -90,7 +90,6 @@ _PIECE_BYTES = 64 * 1024
 _LOOK_SECONDS = 0.25
 #: The first git that knows http.curloptResolve; an older one would ignore it and dial whatever the name resolves to.
 _OLDEST_GIT = (2, 37)
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _turns: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()  # of the hosts that are being asked
 _turns_lock = threading.Lock()
 
@@ -128,30 +127,43 @@ Problem = tuple[str, str]
 
 
 def resolve(remote: Remote, branch: str = "", tag: str = "", seconds: float = LS_REMOTE_SECONDS) -> Resolved:
-    """Ask the remote which commit `tag` is, else `branch`, else its HEAD: one `ls-remote`, a second one only to explain a failure.
+    """Ask the remote which commit `tag` is, else `branch`, else its HEAD: one question, others only to explain a failure.
 
     Raises GitError and its subclasses; RefNotFound names the field `branch` or `tag`.
     """
     name, kind = (tag, "tag") if tag else (branch, "branch")
     ref = f"refs/{'tags' if tag else 'heads'}/{name}" if name else "HEAD"
     _check_name(name, kind)
+    if (known := _over_https(remote, [ref], seconds)) and (resolved := _resolved(ref, *known)):
+        return resolved
+    options, patterns = (["--tags"], [ref, f"{ref}^{{}}"]) if tag else (["--heads"] if name else ["--symref"], [ref])
     with _session(remote) as session:
-        if tag:
-            found, _ = session.ls_remote(["--tags"], [ref, f"{ref}^{{}}"], seconds)
-            commit = found.get(f"{ref}^{{}}") or found.get(ref, "")  # of an annotated tag the commit, not the tag object
-        else:
-            found, head = session.ls_remote(["--heads"] if name else ["--symref"], [ref], seconds)
-            commit = found.get(ref, "")
-            ref = head or ref
-        if not commit:
+        resolved = _resolved(ref, *session.ls_remote(options, patterns, seconds))
+        if not resolved:
             raise _missing(session, name, kind, seconds)
-    return Resolved(ref, commit)
+    return resolved
+
+
+def _resolved(ref: str, found: dict[str, str], head: str) -> Resolved | None:
+    """What the ref is, of an annotated tag the commit, not the tag object; None where it is not there."""
+    commit = found.get(f"{ref}^{{}}") or found.get(ref, "")
+    return Resolved(head or ref if ref == "HEAD" else ref, commit) if commit else None
 
 
 def list_refs(remote: Remote, seconds: float = LS_REMOTE_SECONDS) -> Refs:
     """Ask the remote for its branches and tags (annotated ones by the commit they lead to). Raises GitError and its subclasses."""
+    if known := _over_https(remote, ["HEAD", "refs/heads/", "refs/tags/"], seconds):
+        return _listed(*known)
     with _session(remote) as session:
         return session.list_refs(seconds)
+
+
+def _listed(found: dict[str, str], head: str) -> Refs:
+    branches = {name.removeprefix("refs/heads/"): value for name, value in found.items() if name.startswith("refs/heads/")}
+    tags = {name.removeprefix("refs/tags/"): value for name, value in found.items() if name.startswith("refs/tags/")}
+    peeled = {name.removesuffix("^{}"): value for name, value in tags.items() if name.endswith("^{}")}
+    plain = {name: value for name, value in tags.items() if not name.endswith("^{}")}
+    return Refs(head.removeprefix("refs/heads/"), branches, {**plain, **peeled})
 
 
 def look_inside(remote: Remote, resolved: Resolved, paths: list[Wanted], seconds: float = FETCH_SECONDS) -> list[Problem]:
@@ -193,20 +205,15 @@ class _Session:
         head = ""
         for line in output.decode("utf-8", "replace").splitlines():
             value, _, name = line.partition("\t")
-            if _OBJECT_ID.fullmatch(value):
+            if refs.OBJECT_ID.fullmatch(value):
                 found[name] = value
-            elif name == "HEAD" and _is_branch(value.removeprefix("ref: ")):
+            elif name == "HEAD":
                 head = value.removeprefix("ref: ")
-        return found, head
+        return found, head if _is_branch(head) else ""
 
     def list_refs(self, seconds: float) -> Refs:
         """All branches and tags."""
-        found, head = self.ls_remote(["--symref"], ["HEAD", "refs/heads/*", "refs/tags/*"], seconds)
-        branches = {name.removeprefix("refs/heads/"): value for name, value in found.items() if name.startswith("refs/heads/")}
-        tags = {name.removeprefix("refs/tags/"): value for name, value in found.items() if name.startswith("refs/tags/")}
-        peeled = {name.removesuffix("^{}"): value for name, value in tags.items() if name.endswith("^{}")}
-        plain = {name: value for name, value in tags.items() if not name.endswith("^{}")}
-        return Refs(head.removeprefix("refs/heads/"), branches, {**plain, **peeled})
+        return _listed(*self.ls_remote(["--symref"], ["HEAD", "refs/heads/*", "refs/tags/*"], seconds))
 
     def fetch(self, resolved: Resolved, seconds: float) -> None:
         """Bring the commit and its trees into the scratch folder."""
@@ -322,18 +329,45 @@ def _turn(host: str) -> Iterator[None]:
         places.release()
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A remote that may be asked, taken apart."""
+
+    parts: urls.Parts
+    url: str  # without a login
+    login: GitLogin
+    addresses: list[str]  # that may be dialled
+
+
+def _judged(remote: Remote) -> _Judged:
+    """Raises InvalidUrl, AddressRefused and HostUnreachable."""
+    release_connection()  # a remote may take its time
+    parts, split = urls.parts(remote.url), urls.split(remote.url)
+    login = remote.login or GitLogin(split.username, split.password)
+    return _Judged(parts, split.url, login, allowed_addresses(parts.host, parts.port))
+
+
+def _over_https(remote: Remote, prefixes: list[str], seconds: float) -> smart_http.Found | None:
+    """The refs below these, asked for without git; None where git has to be asked. Raises GitError and its subclasses."""
+    asked = _judged(remote)
+    if asked.parts.scheme != "https":
+        return None
+    host = asked.parts.host
+    with _turn(host):
+        answer = smart_http.ls_refs(asked.url, host, asked.login, remote.ca_pem, prefixes, seconds, OUTPUT_BYTES)
+    return answer and (answer[0], answer[1] if _is_branch(answer[1]) else "")
+
+
 @contextmanager
 def _session(remote: Remote) -> Iterator[_Session]:
     """Judge the remote's address, and lay out a scratch folder with its credential. Raises GitError and its subclasses."""
-    release_connection()  # a remote may take its time
-    parts = urls.parts(remote.url)
-    split = urls.split(remote.url)
-    login = remote.login or GitLogin(split.username, split.password)
-    addresses = allowed_addresses(parts.host, parts.port)
+    asked = _judged(remote)
     _check_git()
-    with _turn(parts.host), tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
+    host = asked.parts.host
+    with _turn(host), tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
         folder = Path(name)
-        yield _Session(folder, split.url, parts.host, login, environment(folder, split.url, parts, addresses, login, remote.ca_pem))
+        variables = environment(folder, asked.url, asked.parts, asked.addresses, asked.login, remote.ca_pem)
+        yield _Session(folder, asked.url, host, asked.login, variables)
 
 
 @cache

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+#: Of SHA-1 and of SHA-256, in full.
+OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests

@@ -12,15 +12,13 @@ import hashlib
 import json
 import re
 import ssl
-import threading
-import time
 import urllib.parse
 from dataclasses import dataclass, field
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, NameResolutionError, SSLError, TimeoutError
 
-from runners.registry_connections import AddressRefused, Guard, connections
+from ci_portal.outgoing_connections import AddressRefused, Guard, body_of, connections
 
 #: Longest that one answer's body may take, however slowly it drips.
 BODY_SECONDS = 30.0
@@ -168,20 +166,10 @@ class Registry:
             raise _failure(error, urllib.parse.urlsplit(url).hostname or self.address) from None
 
     def _body(self, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
-        deadline, body = time.monotonic() + BODY_SECONDS, bytearray()
-        watch = threading.Timer(BODY_SECONDS, _end, (response,))  # one read may wait for a chunk's head without end
-        watch.daemon = True
-        watch.start()
-        try:
-            while len(body) <= limit and (piece := response.read1(16384)):
-                body += piece
-        finally:
-            watch.cancel()
-        if len(body) > limit or time.monotonic() > deadline:
-            response.close()
+        body = body_of(response, limit, BODY_SECONDS)
+        if body is None:
             raise RegistryError(f"{self.address} answers with more than a registry would", "not_a_registry")
-        response.release_conn()
-        return bytes(body)
+        return body
 
     def _log_in(self, refused: _Answer, scope: str) -> str:
         """Return the Authorization header that the challenge of a 401 asks for."""
@@ -237,11 +225,6 @@ class Registry:
             return RegistryError(f"{self.address} takes no image of this name (answer {answer.status})", "registry_name_refused")
         message = f"{self.address} answers {answer.status}, as no registry would: check the address"
         return RegistryError(message, "not_a_registry")
-
-
-def _end(response: urllib3.BaseHTTPResponse) -> None:
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # it has just been read to its end
-        response.shutdown()
 
 
 def _no_address(address: str) -> RegistryError:

@@ -4,6 +4,7 @@ import pytest
 
 from events.models import Event
 from logs.models import Log
+from repos import smart_http
 from repos.credentials import git_login
 from repos.models import Credential, Repository
 from runners.models import Run
@@ -145,10 +146,13 @@ def test_get_is_not_allowed(client):
 
 
 def test_the_remote_is_asked_once(check, server):
+    """What it speaks need not be asked again."""
+    smart_http._formats.clear()
     before = len(server.asked("team/app.git"))
     check()
+    check(force=True)
     asked = [step for step, status in server.asked("team/app.git")[before:] if status == 200]
-    assert asked == ["refs", "git-upload-pack"]
+    assert asked == ["refs", "git-upload-pack", "git-upload-pack"]
 
 
 def test_an_idempotency_key_gives_the_first_answer_again(check):

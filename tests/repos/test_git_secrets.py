@@ -39,8 +39,13 @@ def private(app, server):
     return Remote(server.url("app.git"), GitLogin("me", TOKEN), ca_pem=server.ca_pem)
 
 
+def look(remote: Remote) -> None:
+    """Ask by git itself, which refs are not asked by where that can be helped."""
+    assert look_inside(remote, resolve(remote), [("dockerfile", "Dockerfile", "file")]) == []
+
+
 def test_the_token_is_in_no_argument_and_no_environment_while_git_runs(private, server, seen):
-    look_inside(private, resolve(private), [("dockerfile", "Dockerfile", "file")])
+    look(private)
     assert ("git-upload-pack", 200) in server.asked("app.git")
     assert server.url("app.git").encode() in seen["cmdline"]
     assert b"GIT_ALLOW_PROTOCOL=https:ssh" in seen["environ"]
@@ -49,13 +54,13 @@ def test_the_token_is_in_no_argument_and_no_environment_while_git_runs(private, 
 
 
 def test_a_token_in_the_url_is_in_no_argument_either(private, server, seen):
-    resolve(Remote(private.url.replace("//", f"//me:{TOKEN}@"), ca_pem=server.ca_pem))
+    look(Remote(private.url.replace("//", f"//me:{TOKEN}@"), ca_pem=server.ca_pem))
     assert server.url("app.git").encode() in seen["cmdline"]
     assert TOKEN.encode() not in seen["cmdline"] + seen["environ"]
 
 
 def test_git_gets_nothing_of_the_portals_own_secrets(private, seen):
-    resolve(private)
+    look(private)
     assert b"GIT_ALLOW_PROTOCOL=https:ssh" in seen["environ"]
     assert KEY.encode() not in seen["environ"]
 
@@ -65,8 +70,16 @@ def test_the_file_with_the_token_is_private_and_gone_afterwards(private, server,
     server.onlookers.append(
         lambda: modes.extend(stat.S_IMODE(path.stat().st_mode) for path in [*scratch.iterdir(), *scratch.glob("*/login")])
     )
-    resolve(private)
+    look(private)
     assert set(modes) == {0o700, 0o600}
+    assert list(scratch.iterdir()) == []
+
+
+def test_asking_for_a_ref_starts_no_process_and_writes_no_file(private, server, seen, scratch):
+    resolve(private)
+    assert server.asked("app.git") == [("refs", 200), ("git-upload-pack", 200)]
+    assert server.url("app.git").encode() not in seen["cmdline"]
+    assert TOKEN.encode() not in seen["cmdline"] + seen["environ"]
     assert list(scratch.iterdir()) == []
 
 

@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from ci_portal import outgoing
+from ci_portal import outgoing, outgoing_connections
 from runners import registry as registry_client
-from runners import registry_connections
 from runners.registry import Registry, RegistryError, RegistryRefused, RegistryUnreachable, RegistryUntrusted
 from tests.support.pki import Authority
 from tests.support.registry_server import free_port
@@ -283,13 +282,13 @@ def dripping(wrap=lambda accepted: accepted, begin: bytes = b"HTTP/1.1 200 OK\r\
 @pytest.mark.parametrize("guard", [None, only_loopback])
 def test_an_answer_that_never_ends_is_given_up(monkeypatch, guard):
     """Else four such registries would keep a watcher from settling anything."""
-    monkeypatch.setattr(registry_connections, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(outgoing_connections, "ANSWER_SECONDS", 0.5)
     with dripping() as address, pytest.raises(RegistryUnreachable, match="no answer in time"):
         Registry(address, insecure=True, guard=guard).confirm("app", DIGEST)
 
 
 def test_an_answer_over_tls_that_never_ends_is_given_up(monkeypatch, tmp_path):
-    monkeypatch.setattr(registry_connections, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(outgoing_connections, "ANSWER_SECONDS", 0.5)
     authority = Authority()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.write(tmp_path))

@@ -1,10 +1,11 @@
-"""Connections to registries: whom they trust, and which addresses they may dial."""
+"""Connections to git hosts and registries: whom they trust, which addresses they may dial, how much is taken from them."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -109,3 +110,29 @@ def connections(ca_pem: str, guard: Guard | None = None) -> urllib3.PoolManager:
         "https": _pool(HTTPSConnectionPool, HTTPSConnection, guard),
     }
     return pool
+
+
+def body_of(response: urllib3.BaseHTTPResponse, limit: int, seconds: float) -> bytes | None:
+    """The answer's body; None, and the connection closed, where it has more than `limit` bytes or takes longer, however it drips.
+
+    Raises urllib3's errors.
+    """
+    deadline, body = time.monotonic() + seconds, bytearray()
+    watch = threading.Timer(seconds, _end, (response,))  # one read may wait for a chunk's head without end
+    watch.daemon = True
+    watch.start()
+    try:
+        while len(body) <= limit and (piece := response.read1(16384)):
+            body += piece
+    finally:
+        watch.cancel()
+    if len(body) > limit or time.monotonic() > deadline:
+        response.close()
+        return None
+    response.release_conn()
+    return bytes(body)
+
+
+def _end(response: urllib3.BaseHTTPResponse) -> None:
+    with suppress(OSError, ValueError, RuntimeError):  # it has just been read to its end
+        response.shutdown()
