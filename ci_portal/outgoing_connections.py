@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 import urllib3
@@ -34,8 +35,19 @@ class _Guarded:
     """Dials only what its guard gives for a name, in its one look-up: no second one could differ."""
 
     guard: Guard
+    sock: socket.socket | None
     _dns_host: str
     port: int
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can be used once more, which is judged anew: the configuration may have changed."""
+        if not super().is_connected or self.sock is None:
+            return False
+        try:
+            return outgoing.is_allowed(ip_address(self.sock.getpeername()[0].partition("%")[0]))
+        except OSError:  # it has just ended
+            return False
 
     def _new_conn(self) -> socket.socket:
         name = self._dns_host

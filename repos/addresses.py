@@ -16,3 +16,11 @@ def allowed_addresses(host: str, port: int) -> list[str]:
         raise AddressRefused(str(error)) from None
     except outgoing.Unknown as error:
         raise HostUnreachable(str(error)) from None
+
+
+def check_host(host: str) -> None:
+    """Judge a git host as far as that goes without asking DNS. Raises AddressRefused."""
+    try:
+        outgoing.check_git_host(host)
+    except outgoing.Refused as error:
+        raise AddressRefused(str(error)) from None

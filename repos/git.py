@@ -30,7 +30,7 @@ from git.cmd import Git
 
 from ci_portal.api.connections import release_connection
 from repos import git_failures, refs, smart_http, urls
-from repos.addresses import allowed_addresses
+from repos.addresses import allowed_addresses, check_host
 from repos.credentials import GitLogin
 from repos.errors import (
     AddressRefused,
@@ -329,45 +329,34 @@ def _turn(host: str) -> Iterator[None]:
         places.release()
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A remote that may be asked, taken apart."""
-
-    parts: urls.Parts
-    url: str  # without a login
-    login: GitLogin
-    addresses: list[str]  # that may be dialled
-
-
-def _judged(remote: Remote) -> _Judged:
-    """Raises InvalidUrl, AddressRefused and HostUnreachable."""
-    release_connection()  # a remote may take its time
+def _taken_apart(remote: Remote) -> tuple[urls.Parts, str, GitLogin]:
+    """The pieces of the remote's URL, the URL without a login, and the login. Raises InvalidUrl."""
     parts, split = urls.parts(remote.url), urls.split(remote.url)
-    login = remote.login or GitLogin(split.username, split.password)
-    return _Judged(parts, split.url, login, allowed_addresses(parts.host, parts.port))
+    return parts, split.url, remote.login or GitLogin(split.username, split.password)
 
 
 def _over_https(remote: Remote, prefixes: list[str], seconds: float) -> smart_http.Found | None:
     """The refs below these, asked for without git; None where git has to be asked. Raises GitError and its subclasses."""
-    asked = _judged(remote)
-    if asked.parts.scheme != "https":
+    release_connection()  # a remote may take its time
+    parts, url, login = _taken_apart(remote)
+    if parts.scheme != "https":
         return None
-    host = asked.parts.host
-    with _turn(host):
-        answer = smart_http.ls_refs(asked.url, host, asked.login, remote.ca_pem, prefixes, seconds, OUTPUT_BYTES)
+    check_host(parts.host)
+    with _turn(parts.host):
+        answer = smart_http.ls_refs(url, parts.host, login, remote.ca_pem, prefixes, seconds, OUTPUT_BYTES)
     return answer and (answer[0], answer[1] if _is_branch(answer[1]) else "")
 
 
 @contextmanager
 def _session(remote: Remote) -> Iterator[_Session]:
     """Judge the remote's address, and lay out a scratch folder with its credential. Raises GitError and its subclasses."""
-    asked = _judged(remote)
+    release_connection()
+    parts, url, login = _taken_apart(remote)
+    addresses = allowed_addresses(parts.host, parts.port)
     _check_git()
-    host = asked.parts.host
-    with _turn(host), tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
+    with _turn(parts.host), tempfile.TemporaryDirectory(prefix="ci-portal-git-") as name:
         folder = Path(name)
-        variables = environment(folder, asked.url, asked.parts, asked.addresses, asked.login, remote.ca_pem)
-        yield _Session(folder, asked.url, host, asked.login, variables)
+        yield _Session(folder, url, parts.host, login, environment(folder, url, parts, addresses, login, remote.ca_pem))
 
 
 @cache

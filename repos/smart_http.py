@@ -15,10 +15,10 @@ from django.conf import settings
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
-from ci_portal import outgoing
 from ci_portal.config import BASE_DIR
 from ci_portal.outgoing_connections import body_of, connections
 from repos import git_failures, refs
+from repos.addresses import allowed_addresses
 from repos.credentials import GitLogin
 from repos.errors import GitTimeout, TooLarge
 
@@ -37,8 +37,9 @@ Found = tuple[dict[str, str], str]
 def ls_refs(url: str, host: str, login: GitLogin, ca_pem: str, prefixes: Sequence[str], seconds: float, limit: int) -> Found | None:
     """The refs whose full names begin with one of `prefixes`; None where git has to be asked, as nothing plain was answered.
 
-    `url` is https and without a login; each answer may take `seconds` and have `limit` bytes. Raises GitTimeout, TooLarge, and what
-    `git_failures` makes of an answer like 401.
+    `url` is https and without a login; each answer may take `seconds` and have `limit` bytes. The host is looked up where a
+    connection is made. Raises AddressRefused, HostUnreachable, GitTimeout, TooLarge, and what `git_failures` makes of an answer
+    like 401.
     """
     if any(character in login.username + login.password for character in "\n\r\0"):
         return None
@@ -69,7 +70,7 @@ class _Host:
     def __init__(self, url: str, host: str, login: GitLogin, trusted: str, seconds: float, limit: int) -> None:
         self._url, self._host, self._seconds, self._limit = url.rstrip("/"), host, seconds, limit
         self._has_login = bool(login.username or login.password)
-        self._pool = connections(trusted, _guard)
+        self._pool = connections(trusted, allowed_addresses)
         # Some hosts let only what calls itself git in.
         self._headers = {"User-Agent": "git/2 (ci-portal)", "Git-Protocol": "version=2", "Accept-Encoding": "identity"}
         if self._has_login:
@@ -159,11 +160,6 @@ def refs_of(lines: list[bytes | None]) -> Found | None:
             elif kind == "symref-target" and name == "HEAD":
                 head = value
     return found, head
-
-
-def _guard(host: str, port: int) -> list[str]:
-    """The addresses that may be dialled for a git host. Raises outgoing.Refused and outgoing.Unknown."""
-    return outgoing.pinned(host, port, among=settings.PORTAL.git.allowed_hosts, setting="git.allowed_hosts")
 
 
 def _trusted(ca_pem: str) -> str:

@@ -18,11 +18,18 @@ LEFT_OUT = shutil.ignore_patterns(".*", "var", "tests", "docs", "bench", "__pyca
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fresh") / "checkout"
     shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
     (folder / "conf" / "configure_server.json").write_text("{}")
     return folder
+
+
+@pytest.fixture
+def checkout(copied: Path) -> Path:
+    """Without what an earlier test made there: keys above all."""
+    shutil.rmtree(copied / "var", ignore_errors=True)
+    return copied
 
 
 def environment() -> dict[str, str]:
