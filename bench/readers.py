@@ -18,7 +18,8 @@ from typing import Any
 from bench.measure import Result, Series, Target, clock, cpu_seconds, memory
 from bench.place import BenchPortal, Place, Plan
 from bench.sse import LINE
-from tests.support.portal import ROOT, free_port
+from tests.support.portal import ROOT
+from tests.support.ports import free_port
 
 READERS = 2_000
 EVENTS = 40

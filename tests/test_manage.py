@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.portal import ROOT, free_port
+from tests.support.portal import ROOT
+from tests.support.ports import free_port
 
 LEFT_OUT = shutil.ignore_patterns(".*", "var", "tests", "docs", "bench", "__pycache__")
 

@@ -10,7 +10,7 @@ from repos import git
 from repos.git import Remote, list_refs, resolve
 from tests.support.git_server import git_server
 from tests.support.pki import Authority
-from tests.support.portal import free_port
+from tests.support.ports import free_port
 
 
 def failure(*arguments, call=resolve, **options):

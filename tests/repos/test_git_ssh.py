@@ -7,7 +7,7 @@ from repos import git, urls
 from repos.credentials import GitLogin
 from repos.git import Remote, resolve
 from repos.git_environment import environment
-from tests.support.portal import free_port
+from tests.support.ports import free_port
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nnot-a-real-one\n-----END OPENSSH PRIVATE KEY-----"
 

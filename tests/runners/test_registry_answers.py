@@ -14,7 +14,7 @@ from ci_portal import outgoing, outgoing_connections
 from runners import registry as registry_client
 from runners.registry import Registry, RegistryError, RegistryRefused, RegistryUnreachable, RegistryUntrusted
 from tests.support.pki import Authority
-from tests.support.registry_server import free_port
+from tests.support.ports import free_port
 
 BODY = b'{"schemaVersion":2}'
 DIGEST = "sha256:" + hashlib.sha256(BODY).hexdigest()

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.portal import ROOT, Portal, free_port
+from tests.support.portal import ROOT, Portal
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 CONFIGURED = str(ROOT / "tests" / "configure_server.json")

@@ -10,7 +10,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from typing import Any
 
 import pymysql
 import pytest
+
+from tests.support.ports import free_port
 
 DATABASE = "ci_portal"
 
@@ -98,13 +99,6 @@ class MariaDB:
             yield name
         finally:
             self.execute(f"DROP DATABASE {name}")
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _program(name: str) -> str:

@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: An SQLite database with all tables and no rows, once one was made.
@@ -43,13 +44,6 @@ def files_below(root: Path) -> Iterator[Path]:
     """Every file there is now; folders may vanish meanwhile, which Path.rglob does not bear."""
     for folder, _, names in os.walk(root):
         yield from (path for name in names if (path := Path(folder) / name).is_file())
-
-
-def free_port() -> int:
-    """A port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from tests.support.pki import SERVER_NAMES, Authority
+from tests.support.ports import free_port
 
 USERNAME, PASSWORD = "builder", "push only 密码 &%:/"
 
@@ -92,13 +93,6 @@ def _digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def run_registry(
     host: str = "127.0.0.1",
@@ -116,7 +110,7 @@ def run_registry(
     program = shutil.which("docker-registry")
     if program is None:
         pytest.fail("docker-registry is not installed (apt-get install docker-registry)")
-    port = port or free_port(host)
+    port = port or free_port()
     folder = Path(tempfile.mkdtemp(prefix="ci-portal-registry-"))
     config: dict[str, object] = {
         "version": "0.1",
