@@ -69,7 +69,7 @@ def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = N
     if not created:
         return Checked(event, run, 200)
     if configured_backend().launches_in_request:
-        run = launch(run, f"request of {actor or 'anonymous'}")
+        run = launch(run, f"request of {actor or 'anonymous'}", login=wanted.login)
     if run.status != Run.FAILED or run.launched_at:  # it may have been built and ended already
         return Checked(event, run, 202)
     if idempotency:

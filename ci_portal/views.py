@@ -32,7 +32,6 @@ from runners.describe import build_spec
 from runners.models import Run
 from runners.record import digest_of
 from runners.serializers import RunSerializer
-from runners.serializers import described as runs_described
 
 ACTED = {
     200: OpenApiResponse(OpenApiTypes.OBJECT, "done: {event, job}"),
@@ -83,7 +82,8 @@ class CheckView(APIView):
 
 def _answer(request: Request, checked: Checked) -> Response:
     context = {"request": request}
-    run = runs_described(Run.objects.filter(pk=checked.run.pk).select_related("event")).get()
+    run = checked.run
+    assert run.event is not None
     repository = described(Repository.objects.filter(pk=run.event.repository_id)).first()
     content = {
         "repo": RepositorySerializer(repository, context=context).data if repository else None,

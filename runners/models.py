@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -183,25 +183,35 @@ class Run(models.Model):
             setattr(row, name.removeprefix("event__"), value)
 
     def _move(self, to: str, since: tuple[str, ...], event_status: str, msg: str, event: dict[str, Any], **columns: Any) -> bool:
-        with transaction.atomic():
-            if not self._held(*since).update(status=to, **columns):
+        columns, event = {"status": to, **columns}, {"status": event_status, **event}
+        with transaction.atomic(savepoint=False):
+            if not self._held(*since).update(**columns):
                 return False
-            Event.objects.filter(pk=self.event_id).update(status=event_status, **event)
+            Event.objects.filter(pk=self.event_id).update(**event)
             assert self.event is not None  # a managed run always has one
             Log.objects.record(msg, repo_name=self.event.repo, event=self.event, run=self)
-        self._read_again()
+        self._note(columns, event)
         return True
 
+    def _note(self, columns: dict[str, Any], event: dict[str, Any]) -> None:
+        """Have these objects say what was just written."""
+        for row, written in ((self, columns), (self.event, event)):
+            for name, value in written.items():
+                setattr(row, name, value)
+
     def claim_launch(self, who: str, until: datetime, place: str = "") -> bool:
-        """waiting → launching in that place, held by `who` until then. Also takes over a launch whose holder's time ran out."""
+        """waiting → launching in that place, held by `who` until then. Also takes over a launch whose holder's time ran out.
+
+        Not one whose end was asked for since this object was read: it says nothing of that.
+        """
         now = timezone.now()
         free = models.Q(status=Run.WAITING) | models.Q(status=Run.LAUNCHING, launched_at=None, claimed_until__lt=now)
-        mine = Run.objects.filter(free, pk=self.pk, managed=True, epoch=self.epoch)
-        claimed = mine.update(status=Run.LAUNCHING, claimed_by=who[:100], claimed_until=until, epoch=self.epoch + 1, place=place)
-        if claimed:
-            self.epoch += 1
-            self._read_again()
-        return bool(claimed)
+        known = {"managed": True, "epoch": self.epoch, "cancel_requested_at": self.cancel_requested_at}
+        claim = {"claimed_by": who[:100], "claimed_until": until, "epoch": self.epoch + 1, "place": place}
+        if not Run.objects.filter(free, pk=self.pk, **known).update(status=Run.LAUNCHING, **claim):
+            return False
+        self._note({"status": Run.LAUNCHING, **claim}, {})
+        return True
 
     def launched(self) -> bool:
         """launching: the backend has it now."""
@@ -225,12 +235,17 @@ class Run(models.Model):
         reason = reason[:500]
         if reason == self.reason:
             return
-        with transaction.atomic():
-            if self._held(Run.WAITING, Run.LAUNCHING).update(reason=reason, cause=cause or ""):
+        columns = {"reason": reason, "cause": cause or ""}
+        with transaction.atomic(savepoint=False):
+            held = self._held(Run.WAITING, Run.LAUNCHING).update(**columns)
+            if held:
                 Event.objects.filter(pk=self.event_id).update(reason=reason)
                 if reason and told and self.event is not None:
                     Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
-        self._read_again()
+        if held:
+            self._note(columns, {"reason": reason} if self.event is not None else {})
+        else:
+            self._read_again()
 
     def postponed(self, reason: str, cause: Cause | None = None) -> bool:
         """launching → waiting, with the reason; the watcher launches it later."""
@@ -367,11 +382,18 @@ class Installation(models.Model):
     def __str__(self) -> str:
         return self.uid
 
+    #: By the database's name; every build needs it.
+    _known: ClassVar[dict[str, str]] = {}
+
     @classmethod
     def identity(cls) -> str:
         """32 hexadecimal digits, made when they are first asked for, and never changed."""
-        known = cls.objects.filter(pk=1).values_list("uid", flat=True).first()
-        return known or cls.objects.get_or_create(pk=1, defaults={"uid": new_uid()})[0].uid
+        name = str(connection.settings_dict["NAME"])
+        known = cls._known.get(name) or cls.objects.filter(pk=1).values_list("uid", flat=True).first()
+        uid = known or cls.objects.get_or_create(pk=1, defaults={"uid": new_uid()})[0].uid
+        if not connection.in_atomic_block:  # else it may never have been
+            cls._known[name] = uid
+        return uid
 
 
 class LaunchGate(models.Model):

@@ -147,10 +147,10 @@ def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor
         event = new_event(repository, source, chosen, stamp, actor, uid)
         event.active_key = None if force else event.fingerprint
         try:
-            with transaction.atomic():
-                event.save(force_insert=True)
-        except IntegrityError:
-            continue  # the name or tag is taken, or the same build was just recorded
+            event.save(force_insert=True)
+        except IntegrityError:  # the name or tag is taken, or the same build was just recorded
+            transaction.set_rollback(False)  # SQLite and InnoDB undo the one statement; no savepoint is needed for that
+            continue
         return event, True
     raise AssertionError("stamps never end")
 
@@ -206,6 +206,7 @@ def record(
         return event, event.runs.order_by("-id")[0], False
     run = new_run(event, repository, source, chosen, uid)
     run.save(force_insert=True)
+    run.output_bytes, run.output_verdict = 0, ""  # type: ignore[attr-defined]  # as `serializers.described` would read them
     msg = f"event {event.name} created: {source.ref} at commit {source.commit} as {event.image}:{event.image_tag}"
     Log.objects.record(msg, repo_name=event.repo, event=event, run=run, actor=actor)
     if repository.supersede:

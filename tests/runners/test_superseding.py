@@ -25,7 +25,8 @@ def repository():
 
 
 def check(repository: Repository, commit: str, ref: str = MAIN, force: bool = False, **chosen) -> Run:
-    return record(repository, Source(ref, commit * 40), BuildSettings(**chosen), "ann", force=force)[1]
+    with transaction.atomic():
+        return record(repository, Source(ref, commit * 40), BuildSettings(**chosen), "ann", force=force)[1]
 
 
 def status(run: Run) -> str:
