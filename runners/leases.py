@@ -54,38 +54,38 @@ def _has_died(holder: str) -> bool:
     return _started(int(pid)) != started
 
 
-def _is_held(run: Run, now: datetime) -> bool:
-    return bool(run.claimed_by) and run.claimed_until is not None and run.claimed_until >= now
-
-
-def take(me: str, backends: Iterable[str], places: Collection[str] = ()) -> list[Run]:
+def take(me: str, backends: Iterable[str], places: Collection[str] = (), followed: Collection[int] = ()) -> list[Run]:
     """Take launched runs of these backends that nobody holds (any more), TAKEN_AT_ONCE of them, and return all that I hold.
 
-    Of runs in other places than these only what their own watchers have left alone for AWAY_SECONDS.
+    Of runs in other places than these only what their own watchers have left alone for AWAY_SECONDS. Of those `followed` (ids)
+    only what is to be cancelled is returned: a watcher looks several times a second, and whole rows of all would cost it most.
     """
     now = timezone.now()
-    until = now + timedelta(seconds=LEASE_SECONDS)
-    mine: list[Run] = []
-    taken = 0
-    launched = Run.objects.on_backend().filter(backend__in=list(backends), launched_at__isnull=False)
     silent = now - timedelta(seconds=AWAY_SECONDS)
     lost = Q(claimed_until__lt=silent) | Q(claimed_until=None, launched_at__lt=silent)
-    for run in launched.filter(Q(place__in={"", *places}) | Q(claimed_by=me) | lost).select_related("event__repository"):
-        if run.claimed_by != me:
-            if taken == TAKEN_AT_ONCE:
-                continue
-            dead = _has_died(run.claimed_by)
-            if not dead and _is_held(run, now):
-                continue  # without a query for each: with two watchers that is half of all runs, at every poll
-            lapsed = Q(claimed_by="") | Q(claimed_until=None) | Q(claimed_until__lt=now)
-            free = lapsed | Q(claimed_by=run.claimed_by) if dead else lapsed
-            unclaimed = Run.objects.on_backend().filter(free, pk=run.pk, epoch=run.epoch)
-            if not unclaimed.update(claimed_by=me, claimed_until=until, epoch=run.epoch + 1):
-                continue
+    launched = Run.objects.on_backend().filter(backend__in=list(backends), launched_at__isnull=False)
+    held = launched.filter(claimed_by=me).values_list("pk", "cancel_requested_at")
+    mine = {pk for pk, cancelled in held if cancelled or pk not in followed}
+    others = launched.exclude(claimed_by=me).filter(Q(place__in={"", *places}) | lost).order_by("-id")
+    taken = 0
+    for pk, holder, until, epoch in others.values_list("pk", "claimed_by", "claimed_until", "epoch"):
+        if taken == TAKEN_AT_ONCE:
+            break
+        dead = _has_died(holder)
+        if holder and until is not None and until >= now and not dead:
+            continue  # without a query for each: with two watchers that is half of all runs
+        if _claim(me, pk, epoch, holder if dead else "", now):
             taken += 1
-            run.claimed_by, run.claimed_until, run.epoch = me, until, run.epoch + 1
-        mine.append(run)
-    return mine
+            mine.add(pk)
+    rows = Run.objects.filter(pk__in=mine, claimed_by=me).select_related("event__repository") if mine else []
+    return list(rows)
+
+
+def _claim(me: str, pk: int, epoch: int, dead: str, now: datetime) -> bool:
+    """Take one run, unless somebody did since it was read; from the watcher `dead`, if one is named, at once."""
+    lapsed = Q(claimed_by="") | Q(claimed_until=None) | Q(claimed_until__lt=now)
+    unclaimed = Run.objects.on_backend().filter(lapsed | Q(claimed_by=dead), pk=pk, epoch=epoch)
+    return bool(unclaimed.update(claimed_by=me, claimed_until=now + timedelta(seconds=LEASE_SECONDS), epoch=epoch + 1))
 
 
 def renew(me: str, run_ids: list[int]) -> set[int]:

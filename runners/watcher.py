@@ -188,7 +188,8 @@ class Watcher:
     def _poll(self) -> None:
         """Take up launched runs that nobody follows, and launch what waits."""
         close_old_connections()
-        for run in leases.take(self.me, self.backends, {backend.place for backend in self.backends.values()}):
+        places, followed = {backend.place for backend in self.backends.values()}, {f.run.pk for f in self.follows.values()}
+        for run in leases.take(self.me, self.backends, places, followed):
             self._keep_leases()
             if run.uid not in self.follows:
                 self._take_up(run)

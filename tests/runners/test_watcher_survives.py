@@ -30,7 +30,7 @@ def watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
 def test_it_goes_on_when_the_database_was_away(watcher: Watcher, monkeypatch: pytest.MonkeyPatch, error: Exception):
     asked = []
 
-    def take(me: str, backends: object, places: object) -> list[object]:
+    def take(me: str, *_: object) -> list[object]:
         asked.append(me)
         if len(asked) == 1:
             raise error
@@ -97,8 +97,20 @@ def test_a_lease_that_another_watcher_holds_is_left_alone_without_asking(django_
         rows.run(rows.event(image_tag=f"t{number}", status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
     mine = leases.take("host-a/1:1:1:x", ["local"])
     assert len(mine) == 3
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert leases.take("host-b/1:2:2:y", ["local"]) == []
+
+
+@pytest.mark.django_db
+def test_of_the_runs_that_it_follows_only_what_is_to_be_cancelled_is_read():
+    runs = [
+        rows.run(rows.event(image_tag=f"t{number}", status="2"), backend="local", status="running", launched_at="2026-11-23T00:00Z")
+        for number in range(3)
+    ]
+    followed = {run.pk for run in leases.take("host-a/1:1:1:x", ["local"])}
+    runs[1].request_cancel("eve")
+    assert leases.take("host-a/1:1:1:x", ["local"], followed=followed) == [runs[1]]
+    assert set(leases.take("host-a/1:1:1:x", ["local"], followed={runs[1].pk})) == set(runs)
 
 
 @pytest.mark.django_db
