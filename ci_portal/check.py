@@ -13,6 +13,7 @@ from ci_portal.registration import CheckRequest, Wanted, find, register
 from events.models import Event, IdempotencyKey
 from repos import git
 from repos.credentials import CredentialUnreadable
+from repos.models import Repository
 from runners.backend import configured_backend
 from runners.backends.base import BackendError, Unreachable
 from runners.launch import launch
@@ -40,6 +41,7 @@ class Checked:
     event: Event
     run: Run
     status: int  # 202 recorded now, 200 the same build was active already, 502 the backend refused it
+    repository: Repository | None = None  # as it was when this was recorded now
 
     @property
     def refused(self) -> bool:
@@ -71,7 +73,7 @@ def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = N
     if configured_backend().launches_in_request:
         run = launch(run, f"request of {actor or 'anonymous'}", login=wanted.login)
     if run.status != Run.FAILED or run.launched_at:  # it may have been built and ended already
-        return Checked(event, run, 202)
+        return Checked(event, run, 202, event.repository)
     if idempotency:
         IdempotencyKey.objects.filter(key=idempotency.key).update(status=502)
     return Checked(event, run, 502)
@@ -135,6 +137,8 @@ def replay(idempotency: Idempotency) -> Checked | None:
 def _write(wanted: Wanted, source: Source, actor: str, force: bool, idempotency: Idempotency | None) -> tuple[Event, Run, bool]:
     repository = register(wanted, actor)
     event, run, created = record(repository, source, wanted.chosen, actor, force=force)
+    if created:  # as repos.serializers.described would read them
+        repository.has_credentials, repository.last_event = bool(wanted.login), event.pk  # type: ignore[attr-defined]
     if idempotency:
         try:
             IdempotencyKey.objects.create(

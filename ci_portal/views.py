@@ -84,7 +84,7 @@ def _answer(request: Request, checked: Checked) -> Response:
     context = {"request": request}
     run = checked.run
     assert run.event is not None
-    repository = described(Repository.objects.filter(pk=run.event.repository_id)).first()
+    repository = checked.repository or described(Repository.objects.filter(pk=run.event.repository_id)).first()
     content = {
         "repo": RepositorySerializer(repository, context=context).data if repository else None,
         "event": EventSerializer(run.event, context=context).data,

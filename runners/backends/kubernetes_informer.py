@@ -28,6 +28,7 @@ _PAGE = "250"  # objects a list request: a Job carries its scripts, some 15 KB
 _WATCH_SECONDS = 280  # the server ends a watch then; history lasts about 300
 _SILENT_SECONDS = 120  # a bookmark comes every minute where nothing else does
 _KEEP_SECONDS = 600  # what was deleted is remembered that long, so that its end can still be told
+_TOGETHER_SECONDS = 0.05  # of news: a pod that starts changes six times in a moment, and looking at a run is dear
 _OVERDUE_SECONDS = 5.0  # runs that have not started are announced this often, since waiting too changes what they are
 
 Dict = dict[str, Any]
@@ -115,9 +116,15 @@ class Informer:
             self._changed.wait_for(other, timeout)
 
     def changes(self, timeout: float) -> set[str] | None:
-        """Wait for news: the runs that changed or have waited long, None after a list. For one caller at a time."""
+        """Wait for news: the runs that changed or have waited long, None after a list. For one caller at a time.
+
+        What changes within _TOGETHER_SECONDS is told together.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._relisted or self._closed, timeout)
+        if self._pending:
+            time.sleep(_TOGETHER_SECONDS)
+        with self._changed:
             overdue = self._sweep(time.monotonic())
             news, self._pending = self._pending, set()
             if self._relisted:
