@@ -104,6 +104,14 @@ class _Batch:
             self.rows.append((printed_at, [part], len(part)))
 
 
+def _streams(run_id: int) -> dict[str, OutputStream]:
+    """By container, in their order; all share one object of the output."""
+    streams = list(OutputStream.objects.filter(output__run=run_id).select_related("output").order_by("position"))
+    for stream in streams:
+        stream.output = streams[0].output
+    return {stream.container: stream for stream in streams}
+
+
 class Recorder:
     """Writes one run's output. All its state is in the database, so a new Recorder goes on where the last commit was.
 
@@ -112,11 +120,15 @@ class Recorder:
     """
 
     def __init__(self, run_id: int, containers: tuple[str, ...], secrets: list[str], limit: int = DEFAULT_LIMIT) -> None:
-        self._output, _ = Output.objects.get_or_create(run_id=run_id)
-        new = [OutputStream(output=self._output, position=n, container=name) for n, name in enumerate(containers)]
-        OutputStream.objects.bulk_create(new, ignore_conflicts=True)
-        streams = list(OutputStream.objects.filter(output=self._output).order_by("position"))
-        self._streams = {stream.container: stream for stream in streams}
+        self._streams = _streams(run_id)
+        if not self._streams.keys() >= set(containers):
+            with transaction.atomic():
+                Output.objects.bulk_create([Output(run_id=run_id)], ignore_conflicts=True)
+                output = Output.objects.get(run_id=run_id)
+                new = [OutputStream(output=output, position=n, container=name) for n, name in enumerate(containers)]
+                OutputStream.objects.bulk_create(new, ignore_conflicts=True)
+            self._streams = _streams(run_id)
+        self._output = self._streams[containers[0]].output
         self._masker = Masker(secrets)
         self._limit = limit
         self._reading: _Reading | None = None

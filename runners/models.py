@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -366,7 +367,8 @@ class Notices(models.Model):
         known = {record["uid"]: record for record in [*(stored or []), *records]}
         items = sorted(known.values(), key=lambda record: (record["at"], record["uid"]))[-cls.MOST :]
         if stored is None:
-            cls.objects.get_or_create(run=run, defaults={"items": items})
+            with suppress(IntegrityError):  # another watcher was faster; what is missing then comes with the next news
+                cls.objects.create(run=run, items=items)
         elif stored != items:
             cls.objects.filter(run=run).update(items=items)
 
