@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from http.client import HTTPException
 from ipaddress import ip_address
 from typing import Any
 
@@ -86,9 +87,12 @@ class _Bounded:
         watch.start()
         try:
             response = super().getresponse()
+        except (OSError, HTTPException):
+            if not late.is_set():
+                raise
         finally:
             watch.cancel()
-        if late.is_set():  # the end of the connection reads like that of the head
+        if late.is_set():  # the end of the connection reads like that of the head, or as if the other side had broken it
             raise TimeoutError("the answer's head did not end")
         return response
 

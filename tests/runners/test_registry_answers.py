@@ -5,10 +5,12 @@ import http.server
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from ci_portal import outgoing, outgoing_connections
 from runners import registry as registry_client
@@ -285,6 +287,18 @@ def test_an_answer_that_never_ends_is_given_up(monkeypatch, guard):
     monkeypatch.setattr(outgoing_connections, "ANSWER_SECONDS", 0.5)
     with dripping() as address, pytest.raises(RegistryUnreachable, match="no answer in time"):
         Registry(address, insecure=True, guard=guard).confirm("app", DIGEST)
+
+
+def test_an_answer_that_never_ends_is_given_up_also_where_the_other_side_breaks_the_connection_then(monkeypatch):
+    monkeypatch.setattr(outgoing_connections, "ANSWER_SECONDS", 0.5)
+
+    def broken(self: HTTPConnection) -> None:
+        time.sleep(0.7)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(HTTPConnection, "getresponse", broken)
+    with dripping() as address, pytest.raises(RegistryUnreachable, match="no answer in time"):
+        Registry(address, insecure=True).confirm("app", DIGEST)
 
 
 def test_an_answer_over_tls_that_never_ends_is_given_up(monkeypatch, tmp_path):
