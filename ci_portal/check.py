@@ -71,7 +71,7 @@ def check(request: CheckRequest, actor: str, idempotency: Idempotency | None = N
     if not created:
         return Checked(event, run, 200)
     if configured_backend().launches_in_request:
-        run = launch(run, f"request of {actor or 'anonymous'}", login=wanted.login)
+        run = launch(run, f"request of {actor or 'anonymous'}")
     if run.status != Run.FAILED or run.launched_at:  # it may have been built and ended already
         return Checked(event, run, 202, event.repository)
     if idempotency:
@@ -137,7 +137,7 @@ def replay(idempotency: Idempotency) -> Checked | None:
 def _write(wanted: Wanted, source: Source, actor: str, force: bool, idempotency: Idempotency | None) -> tuple[Event, Run, bool]:
     repository = register(wanted, actor)
     event, run, created = record(repository, source, wanted.chosen, actor, force=force)
-    if created:  # as repos.serializers.described would read them
+    if created and wanted.repository.pk:  # as repos.serializers.described would read them
         repository.has_credentials, repository.last_event = bool(wanted.login), event.pk  # type: ignore[attr-defined]
     if idempotency:
         try:

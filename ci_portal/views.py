@@ -32,6 +32,7 @@ from runners.describe import build_spec
 from runners.models import Run
 from runners.record import digest_of
 from runners.serializers import RunSerializer
+from runners.serializers import described as runs_described
 
 ACTED = {
     200: OpenApiResponse(OpenApiTypes.OBJECT, "done: {event, job}"),
@@ -82,9 +83,10 @@ class CheckView(APIView):
 
 def _answer(request: Request, checked: Checked) -> Response:
     context = {"request": request}
-    run = checked.run
-    assert run.event is not None
-    repository = checked.repository or described(Repository.objects.filter(pk=run.event.repository_id)).first()
+    run, repository = checked.run, checked.repository
+    if repository is None:
+        run = runs_described(Run.objects.filter(pk=run.pk).select_related("event")).get()
+        repository = described(Repository.objects.filter(pk=run.event.repository_id)).first()
     content = {
         "repo": RepositorySerializer(repository, context=context).data if repository else None,
         "event": EventSerializer(run.event, context=context).data,

@@ -10,13 +10,13 @@ from django.db import Error, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from ci_portal.api.retry import InTurn
-from repos.credentials import CredentialUnreadable, GitLogin, mark_used
+from ci_portal.api.retry import InTurn, in_transaction
+from repos.credentials import CredentialUnreadable, mark_used
 from runners.backend import backend_named
 from runners.backends.base import Backend, BackendError, Refused, Unreachable
 from runners.backends.causes import Cause
 from runners.build import BuildSpec
-from runners.describe import build_secrets, build_spec, secrets_of
+from runners.describe import build_spec, secrets_of
 from runners.leases import AWAY_SECONDS
 from runners.models import LaunchGate, Run, RunQuerySet
 
@@ -74,10 +74,9 @@ def _is_next(run: Run, same: RunQuerySet, free: int) -> bool:
     return run.pk in same.in_fair_order().values_list("pk", flat=True)[:free]
 
 
-def launch(run: Run, who: str, *, in_turn: bool = False, login: GitLogin | None = None) -> Run:
+def launch(run: Run, who: str, *, in_turn: bool = False) -> Run:
     """Launch a waiting run if there is room for it; returns it in the state it is in now. `in_turn`: the caller keeps the order.
 
-    `login` is the repository's, where the caller has just read it.
     One that is to be cancelled is not launched: it ends here, once the backend is rid of what an earlier try may have left there.
     Not launched for want of room or of a reachable backend, it waits with its reason. Refused by the backend, or with credentials
     that can't be decrypted, it and its event end as failed. Nothing is raised for any of these; what is unexpected is logged, noted
@@ -103,7 +102,7 @@ def launch(run: Run, who: str, *, in_turn: bool = False, login: GitLogin | None 
         if run.cancel_requested_at:
             backend.delete(spec)  # an earlier try that was broken off may have left something there
         else:
-            backend.launch(spec, secrets_of(run, spec) if login is None else build_secrets(spec, login))
+            backend.launch(spec, secrets_of(run, spec))
     except Unreachable as error:
         run.postponed(str(error), Cause.BACKEND_AWAY)
     except (Refused, CredentialUnreadable) as error:
@@ -147,12 +146,16 @@ def _note(run: Run, spec: BuildSpec, backend: Backend) -> None:
         if run.finish(Run.CANCELLED, reason=run.cancel_reason, cause=Cause.CANCELLED):
             run.tidied()
         return
-    with transaction.atomic():
-        launched = run.launched()
-        if launched and run.event and run.event.repository:
-            mark_used(run.event.repository)
-    if not launched:
+    if not in_transaction(lambda: _launched(run)):
         _take_back(run, spec, backend)
+
+
+def _launched(run: Run) -> bool:
+    if not run.launched():
+        return False
+    if run.event and run.event.repository:
+        mark_used(run.event.repository)
+    return True
 
 
 def _take_back(run: Run, spec: BuildSpec, backend: Backend) -> None:

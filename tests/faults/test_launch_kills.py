@@ -102,13 +102,14 @@ def _go_on_late(stand: Stand, do: str) -> None:
     tidied = f"SELECT COUNT(*) FROM runner WHERE id = {run_id} AND tidied_at IS NOT NULL"
     until(lambda: stand.site.mariadb.execute(tidied, database=stand.database) == [(1,)], 30, stand.portal.logs)
     until(lambda: space.get("jobs", run["name"])["status"].get("completionTime"), 30)
-    late.send_signal(signal.SIGCONT)
     if "kill" in do:
+        stand.portal.end(other)  # it might take the Secret away before it was seen
+        late.send_signal(signal.SIGCONT)
         assert late.wait(30) == -signal.SIGKILL
         assert space.get("secrets", run["name"])
-        stand.portal.end(other)
         stand.portal.start_watcher()
     else:
+        late.send_signal(signal.SIGCONT)
         time.sleep(3)
     until(lambda: not space.get("secrets", run["name"]), 30, stand.portal.logs)
     stand.audit(event_id)
