@@ -153,12 +153,12 @@ def register(wanted: Wanted, actor: str) -> Repository:
 
 def _held(repository: Repository) -> Repository:
     """Keep the row from being deleted until the event that refers to it is recorded."""
-    held = Repository.objects.select_for_update().filter(pk=repository.pk).first()
+    held = Repository.objects.select_for_update().filter(pk=repository.pk).values_list("repo", flat=True).first()
     if held is None:
         raise Problem(409, "repository_deleted", f"The repository {repository.repo_name} was deleted meanwhile: register it again.")
-    if held.repo != repository.repo:  # neither the commit nor a login that was tried there belongs to another URL
+    if held != repository.repo:  # neither the commit nor a login that was tried there belongs to another URL
         raise Problem(409, "repository_changed", f"The URL of {repository.repo_name} was changed meanwhile: check it again.")
-    return held
+    return repository
 
 
 def _saved(described: Repository, actor: str) -> Repository:

@@ -24,7 +24,8 @@ class Events(Resource):
     noun = "event"
     row_url = "event-row"
     levels = {"POST": Level.BUILD}
-    queryset = Event.objects.all()
+    # Without the portal's own keys: fifty rows of them take a tenth of the time of a list.
+    queryset = Event.objects.defer("created_token", "fingerprint", "active_key", "name_key", "tag_key")
     serializer_class = EventSerializer
     filterset_class = type(
         "EventFilters",

@@ -142,8 +142,8 @@ def _insert(repository: Repository, source: Source, chosen: BuildSettings, actor
     """Insert the event under the first free name; returns the active event of the same build instead where there is one."""
     same = Event.objects.active().filter(fingerprint=fingerprint(repository, source, chosen))
     for stamp in _free_stamps(repository, chosen):
-        if not force and (active := same.first()):
-            return active, False
+        if not force and (active := same.values_list("pk", flat=True).first()):
+            return Event.objects.get(pk=active), False
         event = new_event(repository, source, chosen, stamp, actor, uid)
         event.active_key = None if force else event.fingerprint
         try:
