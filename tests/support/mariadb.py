@@ -117,8 +117,11 @@ def run_mariadb(memory: str = "64M") -> Iterator[MariaDB]:
     folder = Path(tempfile.mkdtemp(prefix="ci-portal-mariadb-"))
     account = pwd.getpwnam("mysql") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
     os.chown(folder, account.pw_uid, account.pw_gid)
-    data = folder / "data"
-    given = ["--no-defaults", f"--datadir={data}", f"--user={account.pw_name}"]
+    data, own = folder / "data", folder / "tmp"
+    own.mkdir()
+    os.chown(own, account.pw_uid, account.pw_gid)
+    # A server that starts removes the temporary tables that it finds: in /tmp those of another one that is being installed.
+    given = ["--no-defaults", f"--datadir={data}", f"--tmpdir={own}", f"--user={account.pw_name}"]
     install = [_program("mariadb-install-db"), *given, "--skip-test-db", "--auth-root-authentication-method=normal"]
     done = subprocess.run(install, capture_output=True, text=True, timeout=120)
     if done.returncode:
