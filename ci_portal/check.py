@@ -14,11 +14,13 @@ from events.models import Event, IdempotencyKey
 from repos import git
 from repos.credentials import CredentialUnreadable
 from repos.models import Repository
+from repos.serializers import describe
 from runners.backend import configured_backend
 from runners.backends.base import BackendError, Unreachable
 from runners.launch import launch
 from runners.models import Run
 from runners.record import Source, record, target
+from runners.serializers import describe_new
 
 #: git errors that are the user's to correct in the request answer 422; a remote that can't be asked answers 424.
 GIT_STATUS = {git.InvalidUrl: 400, git.AddressRefused: 400, git.HostUnreachable: 424, git.GitTimeout: 424}
@@ -137,8 +139,10 @@ def replay(idempotency: Idempotency) -> Checked | None:
 def _write(wanted: Wanted, source: Source, actor: str, force: bool, idempotency: Idempotency | None) -> tuple[Event, Run, bool]:
     repository = register(wanted, actor)
     event, run, created = record(repository, source, wanted.chosen, actor, force=force)
-    if created and wanted.repository.pk:  # as repos.serializers.described would read them
-        repository.has_credentials, repository.last_event = bool(wanted.login), event.pk  # type: ignore[attr-defined]
+    if created:
+        describe_new(run)
+        if wanted.repository.pk:  # else another request may have registered it just before, with credentials
+            describe(repository, bool(wanted.login), event.pk)
     if idempotency:
         try:
             IdempotencyKey.objects.create(

@@ -119,8 +119,8 @@ def connections(ca_pem: str, guard: Guard | None = None) -> urllib3.PoolManager:
     context = ssl.create_default_context()
     if ca_pem.strip():
         context.load_verify_locations(cadata=ca_pem)
-    # As many are kept for each host as repos.git asks it at once.
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    # As many are kept for each host as repos.git asks it at once.
     pool = urllib3.PoolManager(num_pools=32, maxsize=8, ssl_context=context, timeout=timeout, retries=False)
     pool.pool_classes_by_scheme = {
         "http": _pool(HTTPConnectionPool, HTTPConnection, guard),

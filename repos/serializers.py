@@ -94,6 +94,11 @@ def described(queryset: QuerySet[Repository]) -> QuerySet[Any]:
     )
 
 
+def describe(repository: Repository, has_credentials: bool, last_event: int) -> None:
+    """Give a repository what `described` would read, where that is known."""
+    repository.has_credentials, repository.last_event = has_credentials, last_event  # type: ignore[attr-defined]
+
+
 class RepositorySerializer(WireSerializer):
     """One repository. Its credentials are written only: a URL's login, `git_user` and `git_token`, `deploy_key`."""
 

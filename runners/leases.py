@@ -64,9 +64,9 @@ def take(me: str, backends: Iterable[str], places: Collection[str] = (), followe
     silent = now - timedelta(seconds=AWAY_SECONDS)
     lost = Q(claimed_until__lt=silent) | Q(claimed_until=None, launched_at__lt=silent)
     launched = Run.objects.on_backend().filter(backend__in=list(backends), launched_at__isnull=False)
-    held = launched.filter(claimed_by=me).values_list("pk", "cancel_requested_at")
+    held = launched.filter(claimed_by=me).order_by().values_list("pk", "cancel_requested_at")
     mine = {pk for pk, cancelled in held if cancelled or pk not in followed}
-    others = launched.exclude(claimed_by=me).filter(Q(place__in={"", *places}) | lost).order_by("-id")
+    others = launched.exclude(claimed_by=me).filter(Q(place__in={"", *places}) | lost)
     taken = 0
     for pk, holder, until, epoch in others.values_list("pk", "claimed_by", "claimed_until", "epoch"):
         if taken == TAKEN_AT_ONCE:

@@ -194,11 +194,13 @@ class Run(models.Model):
         self._note(columns, event)
         return True
 
-    def _note(self, columns: dict[str, Any], event: dict[str, Any]) -> None:
-        """Have these objects say what was just written."""
-        for row, written in ((self, columns), (self.event, event)):
-            for name, value in written.items():
-                setattr(row, name, value)
+    def _note(self, columns: dict[str, Any], event: dict[str, Any] | None = None) -> None:
+        """Have this object say what was just written, and its event, where there still is one."""
+        for name, value in columns.items():
+            setattr(self, name, value)
+        if event and self.event is not None:
+            for name, value in event.items():
+                setattr(self.event, name, value)
 
     def claim_launch(self, who: str, until: datetime, place: str = "") -> bool:
         """waiting → launching in that place, held by `who` until then. Also takes over a launch whose holder's time ran out.
@@ -211,7 +213,7 @@ class Run(models.Model):
         claim = {"claimed_by": who[:100], "claimed_until": until, "epoch": self.epoch + 1, "place": place}
         if not Run.objects.filter(free, pk=self.pk, **known).update(status=Run.LAUNCHING, **claim):
             return False
-        self._note({"status": Run.LAUNCHING, **claim}, {})
+        self._note({"status": Run.LAUNCHING, **claim})
         return True
 
     def launched(self) -> bool:
@@ -244,7 +246,7 @@ class Run(models.Model):
                 if reason and told and self.event is not None:
                     Log.objects.record(f"run {self.name} waits: {reason}", repo_name=self.event.repo, event=self.event, run=self)
         if held:
-            self._note(columns, {"reason": reason} if self.event is not None else {})
+            self._note(columns, {"reason": reason})
         else:
             self._read_again()
 
@@ -377,15 +379,14 @@ class Installation(models.Model):
     """One row: what tells this portal's builds from those of another one that shares its namespace."""
 
     uid = models.CharField(max_length=32)
+    #: By the database's name; every build needs it.
+    _known: ClassVar[dict[str, str]] = {}
 
     class Meta:
         db_table = "installation"
 
     def __str__(self) -> str:
         return self.uid
-
-    #: By the database's name; every build needs it.
-    _known: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def identity(cls) -> str:

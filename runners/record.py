@@ -206,7 +206,6 @@ def record(
         return event, event.runs.order_by("-id")[0], False
     run = new_run(event, repository, source, chosen, uid)
     run.save(force_insert=True)
-    run.output_bytes, run.output_verdict = 0, ""  # type: ignore[attr-defined]  # as `serializers.described` would read them
     msg = f"event {event.name} created: {source.ref} at commit {source.commit} as {event.image}:{event.image_tag}"
     Log.objects.record(msg, repo_name=event.repo, event=event, run=run, actor=actor)
     if repository.supersede:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 def test_a_build_that_fails_while_its_request_is_still_busy_was_not_refused(check, monkeypatch: pytest.MonkeyPatch):
     """The web process is slow, and the watcher settles a build that finds no Dockerfile before the answer is written."""
 
-    def launch(run: Run, who: str, **_: object) -> Run:
+    def launch(run: Run, who: str) -> Run:
         assert run.claim_launch(who, timezone.now() + timedelta(seconds=60))
         assert run.launched()
         assert run.finish(Run.FAILED, reason="There is no such Dockerfile.")
